@@ -1,0 +1,185 @@
+"""What a database and its connections share: the driver's functions, the running pool, and how an operation is run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, NoReturn, TypeVar
+
+from dbcore.config import Config
+from dbcore.driver import Driver
+from dbcore.errors import DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
+from dbcore.events import Event, StatementFinished
+from dbcore.pool import PoolOps, Release
+
+__all__ = ["Access"]
+
+C = TypeVar("C")
+T = TypeVar("T")
+E = TypeVar("E", bound=DbError)
+
+log = logging.getLogger("dbcore.database")
+
+
+class Access(Generic[C]):
+    """The way to one database. Inside the library only; what users hold are `Database` and `Connection`."""
+
+    __slots__ = (
+        "_tasks",
+        "config",
+        "driver",
+        "loop",
+        "name",
+        "observe",
+        "pid",
+        "pool",
+        "query",
+        "statement_timeout",
+        "stopped",
+        "syntax",
+    )
+
+    def __init__(self, config: Config[Any], driver: Driver[Any, C]) -> None:
+        self.config = config
+        self.driver = driver
+        self.name = config.name
+        self.pool: PoolOps[C] | None = None
+        self.stopped = False
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.pid = 0
+        self.observe = config.observe
+        self.statement_timeout = config.statement_timeout
+        self.query = driver.query
+        self.syntax = driver.syntax
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # -- connections ---------------------------------------------------------------------------------------------------
+
+    def running(self) -> PoolOps[C]:
+        """The pool, or an error that says why there is none."""
+        if self.pool is None:
+            if self.stopped:
+                raise self.own(PoolClosed(f"database {self.name!r} was stopped; open it anew"))
+            raise self.own(
+                UsageError(
+                    f"database {self.name!r} was not started: use `async with database:`, or `await database.start()`"
+                )
+            )
+        return self.pool
+
+    def try_checkout(self) -> tuple[C, Release] | None:
+        """Take a connection if that needs no waiting; it will be released in this very task."""
+        pool = self.pool
+        if pool is None or pool.try_checkout is None:
+            return None
+        try:
+            return pool.try_checkout()
+        except Exception as error:
+            self.fail(error)
+
+    async def checkout(self, timeout: float | None) -> tuple[C, Release]:
+        """Take a connection that will be released in this very task."""
+        pool = self.running()
+        try:
+            if pool.scoped_checkout is not None:
+                return await pool.scoped_checkout(timeout)
+            self._guard()
+            return await pool.checkout(timeout)
+        except Exception as error:
+            self.fail(error)
+
+    def _guard(self) -> None:
+        """A pool that is not ours may not notice a wrong loop or a fork; our engine does so itself."""
+        if self.pid != os.getpid():
+            raise UsageError(
+                f"database {self.name!r} was started before this process was forked; open it anew in the child"
+            )
+        if asyncio.get_running_loop() is not self.loop:
+            raise UsageError(
+                f"database {self.name!r} was started in another event loop; open one database per event loop"
+            )
+
+    # -- operations ----------------------------------------------------------------------------------------------------
+
+    async def run(self, operation: Awaitable[T], sql: str | None, timeout: float | None) -> T:
+        """Await one operation of the driver: bounded in time, its errors made ours, reported to `observe`."""
+        if timeout is None:
+            timeout = self.statement_timeout
+        observe = self.observe
+        started = asyncio.get_running_loop().time() if observe is not None else 0.0
+        try:
+            if timeout is None:
+                result = await operation
+            else:
+                result = await self._in_time(operation, sql, timeout)
+        except BaseException as error:
+            if observe is not None:
+                self._finished(started, sql, 0, error)
+            if isinstance(error, Exception):
+                self.fail(error, sql)
+            raise
+        if observe is not None:
+            count = getattr(result, "count", result)
+            self._finished(started, sql, count if isinstance(count, int) else 0, None)
+        return result
+
+    async def _in_time(self, operation: Awaitable[T], sql: str | None, timeout: float) -> T:
+        scope = asyncio.timeout(timeout)
+        try:
+            async with scope:
+                return await operation
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            message = f"the statement took longer than its timeout of {timeout:g} s and was ended"
+            raise QueryTimeout(message, sql=sql) from error
+
+    def fail(self, error: Exception, sql: str | None = None) -> NoReturn:
+        """Raise `error` as one of ours, with the native one as its cause."""
+        raise self.translate(error, sql)
+
+    def translate(self, error: Exception, sql: str | None = None) -> Exception:
+        if isinstance(error, DbError):
+            return self.own(error, sql)
+        mapped = self.driver.to_error(error)
+        if mapped is None:
+            return error
+        mapped.__cause__ = error
+        return self.own(mapped, sql)
+
+    def own(self, error: E, sql: str | None = None) -> E:
+        """Write into an error what only the core knows."""
+        if error.driver is None:
+            error.driver = self.driver.name
+        if sql is not None and isinstance(error, QueryError) and error.sql is None:
+            error.sql = sql
+        return error
+
+    def unsupported(self, what: str) -> UnsupportedError:
+        return UnsupportedError(f"driver {self.driver.name!r} cannot {what}", driver=self.driver.name)
+
+    # -- background ----------------------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run something that must go on when its caller is cancelled."""
+        task = asyncio.get_running_loop().create_task(work, name=f"dbcore {self.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def tasks_ended(self, limit: float) -> None:
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=limit)
+
+    def _finished(self, started: float, sql: str | None, count: int, error: BaseException | None) -> None:
+        seconds = asyncio.get_running_loop().time() - started
+        self.emit(StatementFinished, sql=sql or "", seconds=seconds, count=count, error=error)
+
+    def emit(self, kind: Callable[..., Event], **facts: object) -> None:
+        if self.observe is not None:
+            try:
+                self.observe(kind(pool=self.name, **facts))
+            except Exception:
+                log.exception("database %s: observe raised; the database goes on", self.name)

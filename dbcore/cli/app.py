@@ -1,0 +1,74 @@
+"""The three commands: what they are asked, what they print, and with which code they exit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dbcore.cli.checking import find_drivers, probe, read
+from dbcore.cli.tables import connection_table, driver_table, problem_text
+from dbcore.loading import schema as config_schema
+
+__all__ = ["app"]
+
+# A traceback with the values of local variables would show passwords.
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+WIDTH_OF_A_FILE = 160
+"""Columns where the output goes to a file or a pipe, which have no width of their own."""
+
+
+@app.callback()
+def dbcore() -> None:
+    """Look at a database config, at what it connects to, and at the drivers that are installed."""
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="The config file. Without one: $DBCORE_CONFIG, else db.toml here.")
+    ] = None,
+    *,
+    connect: Annotated[bool, typer.Option("--connect", help="Connect as well, and ask each server who it is.")] = False,
+) -> None:
+    """Show every connection of a config file and everything that is wrong with it. Exits with 1 if anything is."""
+    report = read(file)
+    if connect:
+        report = asyncio.run(probe(report))
+    console = _console()
+    if report.configs:
+        console.print(connection_table(report))
+    for problem in report.problems:
+        console.print(problem_text(problem), soft_wrap=True)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command()
+def drivers() -> None:
+    """List the drivers that are installed. Exits with 1 if one of them is broken."""
+    found = find_drivers()
+    console = _console()
+    if not found:
+        console.print('No driver is installed. Each is a package of its own: pip install "dbcore[NAME]"', markup=False)
+    else:
+        console.print(driver_table(found))
+    problems = [problem for each in found for problem in each.problems]
+    for problem in problems:
+        console.print(problem_text(problem), soft_wrap=True)
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the config file, for editors: with the keys of every driver that is installed."""
+    typer.echo(json.dumps(config_schema(), indent=2))
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH_OF_A_FILE)

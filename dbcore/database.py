@@ -1,0 +1,321 @@
+"""The database as an application sees it: statements, transactions, and the pool behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import dataclasses
+import logging
+import os
+import random
+import sys
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from dbcore.access import Access
+from dbcore.config import Config
+from dbcore.connection import Connection
+from dbcore.driver import Driver, Isolation, Result, ServerInfo
+from dbcore.errors import DbError, PoolError
+from dbcore.events import Observer
+from dbcore.loading import resolve
+from dbcore.pool import Pool, PoolOps, Release
+from dbcore.querying import Querying
+from dbcore.registry import find_driver
+from dbcore.session import Session
+from dbcore.stats import Holder, Stats
+from dbcore.transaction import Transaction
+
+__all__ = ["Database", "open_database"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("dbcore.database")
+
+RETRY_FIRST, RETRY_LONGEST = 0.02, 1.0
+"""Seconds before the first retry of a transaction, doubling up to the second; the actual pause is drawn below that."""
+
+
+class Database(Querying[Any]):
+    """One database, talked to through a pool. Made by `db.open`, which does no I/O.
+
+    `async with database:` starts and stops it. The statement methods take a connection each, for as long as the
+    statement runs; use `connection()` or `transaction()` for several that belong together. Everything raises
+    `UsageError` before the start and `PoolClosed` after the stop.
+    """
+
+    def __init__(self, config: Config[Any], driver: Driver[Any, Any]) -> None:
+        self._access: Access[Any] = Access(config, driver)
+        self._raw: PoolOps[Any] | None = None
+        self._starting: asyncio.Future[None] | None = None
+        frame = sys._getframe(1)  # noqa: SLF001  # the documented way to a caller's frame
+        while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+            frame = frame.f_back
+        self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+    # -- start and stop ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open `min_size` connections, or raise the reason why not; what `startup` says decides how strictly.
+
+        Harmless when called again, also by several tasks at once; after a failure it may be called again. Cancelled,
+        it leaves nothing behind.
+        """
+        while self._access.pool is None:
+            if self._access.stopped:
+                self._access.running()
+            if self._starting is None:
+                await self._start()
+            else:
+                await asyncio.wait([self._starting])
+
+    async def _start(self) -> None:
+        access = self._access
+        loop = asyncio.get_running_loop()
+        self._starting = loop.create_future()
+        try:
+            pool = await access.driver.start_pool(access.config)
+        except Exception as error:
+            access.fail(error)
+        else:
+            if access.stopped:  # meanwhile, by somebody else: the next look at it says so
+                await pool.stop()
+                return
+            access.loop, access.pid = loop, os.getpid()
+            access.pool = _ops(pool)
+            self._raw = self._raw_ops(access.pool)
+            _started.add(self)
+        finally:
+            self._starting.set_result(None)
+            self._starting = None
+
+    async def stop(self) -> None:
+        """Stop for good: refuse, fail those who wait with `PoolClosed`, wait for holders up to `stop_timeout`.
+
+        Idempotent; several callers share one stop. It goes on when its caller is cancelled, and is always bounded.
+        """
+        access = self._access
+        access.stopped = True
+        _started.discard(self)
+        if access.pool is not None:
+            try:
+                await access.pool.stop()
+            except Exception as error:
+                access.fail(error)
+            await access.tasks_ended(access.config.pool.reset_timeout)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def __del__(self) -> None:
+        if self in _started:
+            _started.discard(self)
+            self.warn()
+
+    def warn(self) -> None:
+        """Say that nobody stopped it."""
+        if self._access.pid != os.getpid():
+            return  # a forked child: the parent answers for this one
+        log.warning(
+            "database %s, opened at %s, was never stopped: use `async with database:`", self.name, self._opened_at
+        )
+
+    # -- connections and transactions ----------------------------------------------------------------------------------
+
+    def connection(self, timeout: float | None = None) -> Connection[Any]:
+        """Take a connection: `async with database.connection() as connection:`.
+
+        `timeout` in seconds covers waiting, connecting and checking; `None` means `pool.checkout_timeout`. Raises
+        `PoolTimeout`, `PoolExhausted`, `PoolDeadlock`, `PoolClosed`, or what the connect failed with.
+        """
+        return Connection(self._access, timeout)
+
+    async def run(self, fn: Callable[[Connection[Any]], Awaitable[T]], *, timeout: float | None = None) -> T:
+        """Call `await fn(connection)` with a connection that is released on every way out."""
+        async with self.connection(timeout) as connection:
+            return await fn(connection)
+
+    def transaction(
+        self,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        timeout: float | None = None,
+    ) -> Transaction[Any]:
+        """Open a transaction on a connection of its own: `async with database.transaction() as tx:`.
+
+        See `Connection.transaction`. `timeout` in seconds is for the connection, and for the writers in front where
+        the database has one writer at a time.
+        """
+        return Connection(self._access, timeout).pinned_transaction(isolation, read_only=read_only)
+
+    async def run_transaction(
+        self,
+        fn: Callable[[Connection[Any]], Awaitable[T]],
+        retries: int = 3,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+    ) -> T:
+        """Call `await fn(connection)` inside a transaction, all over again when it ends in a `retryable` error.
+
+        The connection is released between attempts, and the pause grows, with jitter. A commit whose outcome is
+        unknown is never repeated, and neither is a wait for a connection. The last error gets a note that says how
+        often it was tried.
+        """
+        if retries < 0:
+            raise ValueError(f"retries must be 0 or more, not {retries}")
+        pause = RETRY_FIRST
+        for attempt in range(1, retries + 2):
+            try:
+                async with self.transaction(isolation, read_only) as tx:
+                    return await fn(tx)
+            except DbError as error:
+                if not error.retryable or error.outcome_unknown or isinstance(error, PoolError):
+                    raise
+                if attempt > retries:
+                    error.add_note(f"The transaction was tried {attempt} times.")
+                    raise
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  # spreads retries, guards nothing
+            pause = min(pause * 2, RETRY_LONGEST)
+        raise AssertionError("bug: the last attempt neither returned nor raised")
+
+    # -- the pool ------------------------------------------------------------------------------------------------------
+
+    @property
+    def pool(self) -> PoolOps[Any]:
+        """The pool itself: `checkout` gives `(native connection, release)`, and `stop` ends it.
+
+        dbcore does not see what is done with such a connection, so its session counts as changed.
+        """
+        self._access.running()
+        if self._raw is None:
+            raise AssertionError("bug: a running database without a raw pool")
+        return self._raw
+
+    def stats(self) -> Stats:
+        """A snapshot of the pool's gauges and counters. `UnsupportedError` where a foreign pool keeps none."""
+        stats = self._access.running().stats
+        if stats is None:
+            raise self._access.unsupported("report the statistics of its pool")
+        return stats()
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Who holds a connection now, longest first. `UnsupportedError` where a foreign pool does not know."""
+        holders = self._access.running().holders
+        if holders is None:
+            raise self._access.unsupported("tell who holds its connections")
+        return holders()
+
+    async def drain(self) -> None:
+        """Replace all connections: those idle now, those in use when they come back. The pool stays open."""
+        drain = self._access.running().drain
+        if drain is None:
+            raise self._access.unsupported("drain its pool")
+        await drain()
+
+    async def server_info(self) -> ServerInfo:
+        """Ask what is at the other end: name and version, and whether the way there is encrypted."""
+        info = self._access.driver.server_info
+        if info is None:
+            raise self._access.unsupported("tell about its server")
+        return await self._together(info, None, None, apart=True)
+
+    @property
+    def name(self) -> str:
+        """Name of the connection in the config."""
+        return self._access.name
+
+    @property
+    def driver(self) -> str:
+        """Name of the driver."""
+        return self._access.driver.name
+
+    @property
+    def config(self) -> Config[Any]:
+        return self._access.config
+
+    def __repr__(self) -> str:
+        access = self._access
+        state = "stopped" if access.stopped else "not started" if access.pool is None else "running"
+        return f"<Database {self.name!r} ({self.driver}), {state}>"
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    async def _query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
+        session: Session[Any] = Session(self._access)
+        await session.take(None)
+        try:
+            return await session.query(sql, text, values, timeout)
+        finally:
+            session.let_go(sys._getframe())  # noqa: SLF001  # the documented way to a frame
+
+    async def _together(
+        self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, apart: bool = False
+    ) -> T:
+        if not apart:
+            async with self.transaction() as tx:
+                return await tx._together(operation, sql, timeout)  # noqa: SLF001  # of the same base class
+        session: Session[Any] = Session(self._access)
+        await session.take(None)
+        try:
+            return await session.run(operation, sql, timeout)
+        finally:
+            session.let_go(sys._getframe())  # noqa: SLF001  # the documented way to a frame
+
+    def _streaming(self) -> tuple[Session[Any], bool]:
+        return Session(self._access), True
+
+    def _raw_ops(self, ops: PoolOps[Any]) -> PoolOps[Any]:
+        access, touch = self._access, self._access.driver.touch
+
+        async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
+            try:
+                native, release = await ops.checkout(timeout)
+            except Exception as error:
+                access.fail(error)
+            if touch is not None:
+                touch(native)
+            return native, release
+
+        return dataclasses.replace(ops, checkout=checkout, stop=self.stop, try_checkout=None, scoped_checkout=None)
+
+
+def _ops(pool: Pool[Any]) -> PoolOps[Any]:
+    """Whoever made the pool: two closures, and what else it offers."""
+    return pool if isinstance(pool, PoolOps) else PoolOps(checkout=pool.checkout, stop=pool.stop)
+
+
+def open_database(
+    source: str | Path | Config[Any] | Mapping[str, Any] | None = None,
+    name: str | None = None,
+    *,
+    driver: Driver[Any, Any] | None = None,
+    observe: Observer | None = None,
+) -> Database:
+    """Make a `Database` from a config, without any I/O to the database; `async with` starts it.
+
+    `source` is the path of a TOML file, a URL, a `Config`, or a mapping of the shape of the file or of one connection;
+    without it `$DBCORE_CONFIG`, else `db.toml` in the working directory. `name` picks a connection where there are
+    several and no `default`. `driver` is a `Driver` value for tests and drivers in the making. `observe` is called
+    with every event (see `dbcore.events`). Raises `ConfigError` with all that is wrong.
+    """
+    config = resolve(source, name, driver=driver, observe=observe)
+    return Database(config, driver if driver is not None else find_driver(config.driver))
+
+
+_started: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+@atexit.register
+def _warn_of_the_forgotten() -> None:
+    for database in list(_started):
+        _started.discard(database)
+        database.warn()

@@ -1,0 +1,47 @@
+"""The shared pool mechanics, for drivers whose library has no pool of its own.
+
+Where to look: `slots` who holds what and what follows (fairness, growth), `engine` checkout and release, `connecting`
+connects and back-off, `readiness` resets and pings, `keeper` lifetimes and idle limits, `stopping` the end,
+`explaining` the texts of timeouts, `guards` loops and forks.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from dbcore.config import PoolSettings, Startup
+from dbcore.driver import Hooks
+from dbcore.engine.engine import Engine
+from dbcore.events import Observer
+from dbcore.pool import PoolOps
+
+__all__ = ["start_pool"]
+
+C = TypeVar("C")
+
+
+async def start_pool(
+    hooks: Hooks[C],
+    settings: PoolSettings,
+    *,
+    name: str,
+    startup: Startup = "require",
+    observe: Observer | None = None,
+) -> PoolOps[C]:
+    """Start a pool of the connections that `hooks` makes, in the running event loop.
+
+    With `startup="require"` it opens `min_size` connections or raises what the first connect failed with; with `"try"`
+    it waits for that attempt but starts in any case; with `"lazy"` it connects nothing until the first checkout.
+    `name` is in every error and log line. Cancelled, it leaves nothing behind.
+    """
+    engine = Engine(hooks, settings, name, observe)
+    await engine.start(startup)
+    return PoolOps(
+        checkout=engine.checkout,
+        stop=engine.stop,
+        try_checkout=engine.try_checkout,
+        scoped_checkout=engine.scoped_checkout,
+        stats=engine.stats,
+        holders=engine.holders,
+        drain=engine.drain,
+    )

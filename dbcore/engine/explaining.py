@@ -1,0 +1,97 @@
+"""Why a checkout failed, in words and numbers: who holds what, what connects do, and what to try."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from dbcore.engine.slots import Slot, State
+from dbcore.errors import PoolDeadlock, PoolTimeout, TimeoutReason
+from dbcore.stats import Holder
+
+if TYPE_CHECKING:
+    from dbcore.engine.engine import Engine
+
+__all__ = ["deadlock", "holder", "holders", "timed_out"]
+
+SHOWN = 3
+"""Holders named in a message; the error carries all of them."""
+
+
+def site(slot: Slot[Any]) -> str:
+    """Where the connection was checked out."""
+    code = slot.code
+    if code is None:
+        return "(unknown place)"
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= slot.instruction < end and number is not None:
+            line = number
+    return f"{code.co_filename}:{line} in {code.co_qualname}"
+
+
+def holder(engine: Engine[Any], slot: Slot[Any]) -> Holder:
+    """Who holds this connection, as plain values."""
+    task: asyncio.Task[Any] | None = slot.task() if slot.task is not None else None
+    name = task.get_name() if task is not None else ("(a task that has ended)" if slot.task is not None else "")
+    probe = engine.hooks.in_transaction
+    in_transaction = probe is not None and probe(slot.connection)
+    return Holder(name, site(slot), engine.now() - slot.since, in_transaction)
+
+
+def holders(engine: Engine[Any]) -> tuple[Holder, ...]:
+    """Everybody who holds a connection, longest first."""
+    found = [holder(engine, slot) for slot in engine.books.slots_in(State.IN_USE)]
+    return tuple(sorted(found, key=lambda one: -one.held_for))
+
+
+def timed_out(engine: Engine[Any], limit: float) -> PoolTimeout:
+    """The error for a checkout that has waited `limit` seconds in vain."""
+    stats, who = engine.snapshot()
+    outage = engine.connecting.outage
+    reason: TimeoutReason = "exhausted"
+    cause: BaseException | None = None
+    if outage is not None and stats.in_use < stats.max_size:
+        reason, cause = "connect_failing", outage.error
+        why = f"connects fail, the last one with {type(cause).__name__}: {cause}"
+        cure = "Look at that error first: no setting of the pool can help while no connection can be made"
+    elif stats.connecting and stats.in_use < stats.max_size:
+        reason = "connecting"
+        why = "connects were still under way"
+        cure = "Look at the network and the database's load, or raise checkout_timeout"
+    else:
+        why = "all connections were busy"
+        cure = (
+            "Hold connections for shorter (nothing slow inside `async with`), look for a holder that never lets go "
+            "(pool.leak_warning names it), or raise pool.max_size if the database can bear it"
+        )
+    text = f"pool {engine.name!r} had no connection within {limit:g} s: {why}. {stats}."
+    if who:
+        named = "; ".join(str(one) for one in who[:SHOWN])
+        text += f" Held longest: {named}{' ...' if len(who) > SHOWN else ''}."
+    error = PoolTimeout(f"{text} {cure}.", reason=reason, stats=stats, holders=who)
+    error.__cause__ = cause
+    return error
+
+
+def deadlock(engine: Engine[Any], task: asyncio.Task[Any] | None) -> PoolDeadlock | None:
+    """The error for `task` if its waiting would close a circle, else `None`.
+
+    It would if every holder is bound to release in a task that waits for a connection itself. A holder that may be
+    released from elsewhere proves nothing.
+    """
+    books = engine.books
+    if task is None or books.in_use < books.max_size:
+        return None
+    circle: list[Slot[Any]] = []
+    for slot in books.slots:
+        held_by = slot.task() if slot.task is not None else None
+        if not slot.scoped or held_by is None or (held_by is not task and held_by not in engine.waiting_tasks):
+            return None
+        circle.append(slot)
+    cycle = "; ".join(str(holder(engine, slot)) for slot in circle)
+    return PoolDeadlock(
+        f"pool {engine.name!r}: task {task.get_name()} would wait for ever, for each of the {books.max_size} "
+        f"connections is held by a task that waits for one itself: {cycle}. Take one connection per task and pass it "
+        "on, instead of checking out a second one inside; or raise pool.max_size above the number of tasks that nest."
+    )

@@ -1,0 +1,111 @@
+"""Making a connection ready for its next use: the reset after a release, the ping after a spell of doubt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from dbcore.engine.slots import Slot, State
+from dbcore.events import ConnectionReset
+
+if TYPE_CHECKING:
+    from dbcore.engine.engine import Engine
+
+__all__ = ["Readiness"]
+
+C = TypeVar("C")
+
+
+class Readiness(Generic[C]):
+    """Runs resets and pings for the engine, in tasks that the engine owns, each with `reset_timeout` seconds."""
+
+    def __init__(self, engine: Engine[C]) -> None:
+        self._engine = engine
+
+    def reset(self, slot: Slot[C]) -> None:
+        """Begin to reset a connection that its holder has let go."""
+        engine = self._engine
+        engine.books.move(slot, State.RESETTING, engine.now())
+        engine.spawn(self._reset(slot), "reset")
+
+    def prove(self, slot: Slot[C]) -> None:
+        """Begin to ping a connection that nobody holds; without a ping it is trusted or dropped by its local state."""
+        engine = self._engine
+        ping = engine.hooks.ping
+        if ping is None:
+            if engine.hooks.is_usable(slot.connection):
+                slot.suspect = False
+                engine.books.move(slot, State.RESETTING, engine.now())
+                engine.made_ready(slot)
+            else:
+                engine.found_dead(slot)
+            return
+        suspect = slot.suspect
+        engine.books.move(slot, State.RESETTING, engine.now())
+        engine.books.proving += suspect
+        engine.spawn(self._ping(ping, slot, suspect=suspect), "ping")
+
+    async def _reset(self, slot: Slot[C]) -> None:
+        engine = self._engine
+        started = engine.now()
+        failure: BaseException | None = None
+        try:
+            async with asyncio.timeout(engine.settings.reset_timeout):
+                await engine.hooks.reset(slot.connection)
+        except asyncio.CancelledError:
+            engine.drop(slot, "cut off")
+            raise
+        except BaseException as error:
+            failure = error
+        engine.resets += 1
+        engine.emit(ConnectionReset, seconds=engine.now() - started, error=failure)
+        if slot.state is State.GONE:  # cut off meanwhile
+            return
+        if failure is not None:
+            engine.log.warning(
+                "pool %s: reset failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
+            )
+            engine.found_dead(slot)
+            if not isinstance(failure, Exception):
+                raise failure
+        elif not engine.hooks.is_clean(slot.connection):
+            engine.log.warning("pool %s: connection dropped, for it is not clean after its reset", engine.name)
+            engine.retire(slot, "unclean")
+        else:
+            slot.idle_since = engine.now()
+            self._proven(slot)
+
+    async def _ping(self, ping: Callable[[C], Awaitable[None]], slot: Slot[C], *, suspect: bool) -> None:
+        engine = self._engine
+        engine.pings += 1
+        failure: BaseException | None = None
+        try:
+            async with asyncio.timeout(engine.settings.reset_timeout):
+                await ping(slot.connection)
+        except asyncio.CancelledError:
+            engine.drop(slot, "cut off")
+            raise
+        except BaseException as error:
+            failure = error
+        finally:
+            engine.books.proving -= suspect
+        if slot.state is State.GONE:
+            return
+        if failure is not None:
+            engine.log.info(
+                "pool %s: ping failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
+            )
+            engine.found_dead(slot)
+            if not isinstance(failure, Exception):
+                raise failure
+        elif not engine.hooks.is_clean(slot.connection):
+            await self._reset(slot)  # whatever the ping did, nobody gets a connection with an open transaction
+        else:
+            self._proven(slot)
+
+    def _proven(self, slot: Slot[C]) -> None:
+        slot.suspect = False
+        slot.proven = self._engine.now()
+        self._engine.made_ready(slot)
+        self._engine.pump()  # the next suspect

@@ -1,0 +1,31 @@
+"""The start of a pool: whether its first connections were made, or why not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dbcore.engine.slots import Books
+
+__all__ = ["Opening"]
+
+
+class Opening:
+    """Waited for once, by whoever starts the pool."""
+
+    def __init__(self) -> None:
+        self._outcome: asyncio.Future[BaseException | None] | None = None
+
+    async def wait(self, loop: asyncio.AbstractEventLoop) -> BaseException | None:
+        """The first connect error, or `None` once `min_size` connections are there."""
+        self._outcome = loop.create_future()
+        return await self._outcome
+
+    def check(self, books: Books[Any, Any]) -> None:
+        if self._outcome is not None and not self._outcome.done() and books.live >= books.min_size:
+            self._outcome.set_result(None)
+
+    def failed(self, error: BaseException) -> None:
+        if self._outcome is not None and not self._outcome.done():
+            self._outcome.set_result(error)

@@ -1,0 +1,129 @@
+"""What happened, as frozen values for `observe`: one callable that gets each of them as it happens.
+
+The callable runs inside the pool's own code, so it should be quick and must not block; what it raises is logged and
+goes no further. Without one, none of these is ever made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from dbcore.stats import Holder
+
+__all__ = [
+    "BackgroundError",
+    "CheckoutFailed",
+    "CheckoutServed",
+    "CloseReason",
+    "ConnectFailed",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "ConnectionReset",
+    "Event",
+    "LeakSuspected",
+    "Observer",
+    "PoolStopped",
+    "StatementFinished",
+]
+
+CloseReason = Literal["lifetime", "idle", "drained", "lost", "unclean", "stopped", "cut off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events."""
+
+    pool: str
+    """Name of the connection in the config."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(Event):
+    """A connect succeeded."""
+
+    seconds: float
+    """How long the connect took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectFailed(Event):
+    """A connect failed."""
+
+    error: BaseException
+    permanent: bool
+    retry_in: float
+    """Seconds until the next connect may be tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed(Event):
+    """A connection is gone, in whatever way."""
+
+    reason: CloseReason
+    age: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutServed(Event):
+    """A checkout got its connection."""
+
+    waited: float
+    """Seconds; 0 for a checkout that was served at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutFailed(Event):
+    """A checkout ended without a connection."""
+
+    waited: float
+    error: BaseException | None
+    """`None` where the task was cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionReset(Event):
+    """A connection was reset after a release."""
+
+    seconds: float
+    error: BaseException | None
+    """`None` where the reset succeeded; else the connection was dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakSuspected(Event):
+    """A connection is in use for longer than `leak_warning`."""
+
+    holder: Holder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementFinished(Event):
+    """A statement, or several that went together, ended."""
+
+    sql: str
+    """The text, without parameters."""
+    seconds: float
+    count: int
+    """Rows returned or changed; 0 where it failed."""
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackgroundError(Event):
+    """Something failed that nobody was waiting for."""
+
+    during: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStopped(Event):
+    """The pool has ended."""
+
+    cut_off: tuple[Holder, ...]
+    """Who still held a connection when `stop_timeout` had passed."""
+
+
+Observer = Callable[[Event], None]

@@ -1,0 +1,121 @@
+"""One checkout, from the inside: the native connection, who is using it right now, and what it may not do at present.
+
+`Connection`, `Transaction` and `Stream` are the faces of this; users never see it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dbcore.access import Access
+from dbcore.driver import Result
+from dbcore.errors import UsageError
+from dbcore.pool import Release
+
+if TYPE_CHECKING:
+    from dbcore.transaction import Transaction
+
+__all__ = ["Session"]
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+class Session(Generic[C]):
+    """Belongs to one task at a time, and refuses everything before its checkout and after its release."""
+
+    __slots__ = ("_native", "_release", "_released_at", "access", "busy", "levels", "refusing")
+
+    def __init__(self, access: Access[C]) -> None:
+        self.access = access
+        self._native: C | None = None
+        self._release: Release | None = None
+        self._released_at: tuple[Any, int] | None = None
+        self.busy: asyncio.Task[Any] | None = None
+        """The task that runs a statement at this moment."""
+        self.refusing: str | None = None
+        """Why statements are refused, though the connection is held."""
+        self.levels: list[Transaction[C]] | None = None
+        """Open transaction and savepoints, outermost first; `None` until there is one."""
+
+    # -- checkout and release ------------------------------------------------------------------------------------------
+
+    async def take(self, timeout: float | None) -> None:
+        if self._native is not None or self._released_at is not None:
+            message = "a connection is taken by one `async with`, once; call database.connection() for another one"
+            raise self.access.own(UsageError(message))
+        taken = self.access.try_checkout()
+        if taken is None:
+            taken = await self.access.checkout(timeout)
+        self._native, self._release = taken
+
+    def let_go(self, frame: FrameType) -> None:
+        """Release the connection; `frame` is the place to name when somebody uses it afterwards."""
+        release = self._release
+        if release is not None:
+            self._released_at = frame.f_code, frame.f_lasti
+            self._native = self._release = None
+            release()
+
+    @property
+    def state(self) -> str:
+        return "in use" if self._native is not None else "released" if self._released_at else "not taken yet"
+
+    # -- use -----------------------------------------------------------------------------------------------------------
+
+    def held(self) -> C:
+        """The native connection, for a look at its local state."""
+        if self._native is None:
+            raise self.misuse()
+        return self._native
+
+    async def query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
+        """Run one statement, alone: the path that nearly everything takes, hence without closures."""
+        access, native = self.access, self._native
+        if native is None or self.busy is not None or self.refusing is not None:
+            raise self.misuse()
+        self.busy = asyncio.current_task()
+        try:
+            return await access.run(access.query(native, text, values), sql, timeout)
+        finally:
+            self.busy = None
+
+    async def run(self, operation: Callable[[C], Awaitable[T]], sql: str | None, timeout: float | None = None) -> T:
+        """Run one operation of the driver, alone."""
+        native = self._native
+        if native is None or self.busy is not None or self.refusing is not None:
+            raise self.misuse()
+        self.busy = asyncio.current_task()
+        try:
+            return await self.access.run(operation(native), sql, timeout)
+        finally:
+            self.busy = None
+
+    def misuse(self) -> UsageError:
+        """The error for a use that is refused now, with the reason and the cure."""
+        if self._native is None and self._released_at is not None:
+            code, instruction = self._released_at
+            place = f"{code.co_filename}:{line_of(code, instruction)} in {code.co_qualname}"
+            message = f"this connection was released at {place}; use it inside its `async with` block"
+        elif self._native is None:
+            message = "this connection was not taken yet: `async with database.connection() as connection:`"
+        elif self.busy is not None:
+            task = asyncio.current_task()
+            message = (
+                f"task {task.get_name() if task else '(none)'} used a connection on which task {self.busy.get_name()} "
+                "is running a statement; give each task a connection of its own"
+            )
+        else:
+            message = f"this connection takes no statement now: {self.refusing}"
+        return self.access.own(UsageError(message))
+
+
+def line_of(code: Any, instruction: int) -> int:
+    """The source line of an instruction: kept as a number on the fast path, worked out when somebody asks."""
+    for start, end, line in code.co_lines():
+        if start <= instruction < end and line is not None:
+            return int(line)
+    return int(code.co_firstlineno)

@@ -1,0 +1,27 @@
+"""Statements without a connection: placeholders, rows, `into`, and values that need an encoding."""
+
+from __future__ import annotations
+
+from dbcore.statements.decode import Decoder, decoder
+from dbcore.statements.parse import SqlReader, compile_sql, reader, split, words
+from dbcore.statements.rows import Row, row_shape
+from dbcore.statements.statement import Params, Statement
+from dbcore.statements.values import Json, encode_duration, encode_json, plain
+
+__all__ = [
+    "Decoder",
+    "Json",
+    "Params",
+    "Row",
+    "SqlReader",
+    "Statement",
+    "compile_sql",
+    "decoder",
+    "encode_duration",
+    "encode_json",
+    "plain",
+    "reader",
+    "row_shape",
+    "split",
+    "words",
+]

@@ -1,0 +1,92 @@
+"""Rows one by one in constant memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from dbcore.access import log
+from dbcore.driver import Result
+from dbcore.errors import UsageError
+from dbcore.session import Session
+from dbcore.statements import decoder
+
+__all__ = ["Stream"]
+
+T = TypeVar("T")
+
+OPEN = "a stream is open on it; leave the stream's block first, or take a second connection"
+
+
+class Stream(Generic[T]):
+    """`async with` gives an async iterator; leaving the block, in whatever way, ends the statement."""
+
+    __slots__ = ("_into", "_open", "_owned", "_read", "_rows", "_session", "_source", "_sql")
+
+    def __init__(
+        self,
+        session: Session[Any],
+        open_source: Callable[[Any], AsyncGenerator[Result, None]],
+        sql: str,
+        into: Any,
+        *,
+        owned: bool,
+    ) -> None:
+        self._session = session
+        self._owned = owned
+        self._open = open_source
+        self._sql = sql
+        self._into = into
+        self._source: AsyncGenerator[Result, None] | None = None
+        self._rows: Iterator[T] = iter(())
+        self._read = 0
+
+    async def __aenter__(self) -> Stream[T]:
+        session = self._session
+        if self._owned:
+            await session.take(None)
+        native = session.held()
+        if session.busy is not None or session.refusing is not None:
+            raise session.misuse()
+        session.refusing = OPEN
+        self._source = self._open(native)
+        return self
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        for row in self._rows:
+            return row
+        source = self._source
+        if source is None:
+            raise UsageError("a stream is read inside its block: `async with ...stream(...) as rows:`")
+        session = self._session
+        session.refusing = None
+        try:
+            while (result := await session.run(lambda _: anext(source, None), self._sql)) is not None:
+                self._rows = iter(decoder(self._into, result.columns)(result.rows, self._read + 1))
+                self._read += len(result.rows)
+                for row in self._rows:
+                    return row
+        finally:
+            session.refusing = OPEN
+        raise StopAsyncIteration
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        source, self._source = self._source, None
+        self._rows = iter(())
+        self._session.refusing = None
+        try:
+            if source is not None:
+                await source.aclose()
+        except Exception as failure:
+            # The rows that were read are good; what is left open is the reset's business.
+            log.warning("database %s: closing a stream failed: %s", self._session.access.name, type(failure).__name__)
+        finally:
+            if self._owned:
+                self._session.let_go(sys._getframe(1))  # noqa: SLF001  # the documented way to a caller's frame

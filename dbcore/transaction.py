@@ -1,0 +1,242 @@
+"""Transactions: commit on success, roll back on any exception, a savepoint inside of another one."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dbcore.access import log
+from dbcore.driver import Isolation
+from dbcore.errors import TransactionError, UsageError
+from dbcore.pool import Release
+from dbcore.session import Session
+
+if TYPE_CHECKING:
+    from dbcore.connection import Connection
+
+__all__ = ["Transaction"]
+
+C = TypeVar("C")
+
+ENDED = "its transaction was ended by rollback(); leave the block, and begin a new one for more"
+CUT_SHORT = "its task was cancelled twice and left while the rollback was still under way"
+DISORDERED = "its transactions were left out of order; leave the connection's block"
+
+
+class Transaction(Generic[C]):
+    """One level: the transaction itself, or a savepoint in it. `async with` gives the connection."""
+
+    __slots__ = (
+        "_connection",
+        "_depth",
+        "_doom",
+        "_gate",
+        "_isolation",
+        "_owned",
+        "_read_only",
+        "_session",
+        "_timeout",
+        "ended",
+        "task_name",
+    )
+
+    def __init__(
+        self,
+        connection: Connection[C],
+        session: Session[C],
+        isolation: Isolation | None,
+        *,
+        read_only: bool,
+        owned: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        self._connection = connection
+        self._session = session
+        self._isolation = isolation
+        self._read_only = read_only
+        self._owned = owned
+        self._timeout = timeout
+        self._gate: Release | None = None
+        self._depth = 0
+        self._doom: BaseException | None = None
+        self.ended = False
+        self.task_name = ""
+
+    async def __aenter__(self) -> Connection[C]:
+        if not self._owned:
+            await self._begin()
+            return self._connection
+        access = self._session.access
+        pool = access.running()
+        if pool.admit is not None and not self._read_only:
+            try:
+                self._gate = await pool.admit(self._timeout)
+            except Exception as error:
+                access.fail(error)
+        try:
+            await self._session.take(self._timeout)
+            await self._begin()
+        except BaseException:
+            self._let_go(sys._getframe(1))  # noqa: SLF001  # the documented way to a caller's frame
+            raise
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._leave()
+            if self.ended:
+                self._session.refusing = None
+            elif error is not None:
+                await self._undo(error)
+            else:
+                await self._commit()
+        finally:
+            if self._owned:
+                self._let_go(sys._getframe(1))  # noqa: SLF001  # the documented way to a caller's frame
+
+    def _let_go(self, frame: FrameType) -> None:
+        self._session.let_go(frame)
+        if self._gate is not None:
+            self._gate()
+
+    # -- begin ---------------------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        session = self._session
+        access = session.access
+        if session.levels is None:
+            session.levels = []
+        self._depth = len(session.levels)
+        task = asyncio.current_task()
+        self.task_name = task.get_name() if task is not None else "(none)"
+        if self._depth:
+            if self._isolation is not None or self._read_only:
+                message = "isolation and read_only belong to the outermost transaction; this one is a savepoint in it"
+                raise access.own(UsageError(message))
+            await self._say(f"SAVEPOINT {self._savepoint}")
+        else:
+            try:
+                await self._begin_outermost()
+            except BaseException as error:
+                if session.busy is None and session.refusing is None:  # the database may have begun it all the same
+                    await self._undo(error)
+                raise
+        session.levels.append(self)
+
+    async def _begin_outermost(self) -> None:
+        access = self._session.access
+        begin = access.driver.begin
+        if begin is not None:
+            await self._session.run(lambda native: begin(native, self._isolation, self._read_only), "BEGIN")
+        elif self._isolation is not None or self._read_only:
+            raise access.unsupported("set the isolation of a transaction or make it read-only")
+        else:
+            await self._say("BEGIN")
+
+    @property
+    def _savepoint(self) -> str:
+        return f"dbcore_{self._depth}"
+
+    async def _say(self, sql: str) -> None:
+        await self._session.query(sql, sql, (), None)
+
+    # -- end -----------------------------------------------------------------------------------------------------------
+
+    def doom(self, error: BaseException) -> None:
+        """Something inside failed half way: this level must not be committed any more."""
+        if self._doom is None:
+            self._doom = error
+
+    async def roll_back(self) -> None:
+        """End this level now; its block refuses statements from here on."""
+        if self.ended:
+            message = "this transaction was rolled back already; leave its block"
+            raise self._session.access.own(UsageError(message))
+        await self._roll_back_shielded()
+        self.ended = True
+        self._session.refusing = ENDED
+
+    def _leave(self) -> None:
+        """Take this level off the stack; it must be the topmost."""
+        levels = self._session.levels or []
+        if levels and levels[-1] is self:
+            levels.pop()
+            return
+        others = [level.task_name for level in levels[self._depth :] if level is not self]
+        del levels[self._depth :]
+        self._session.refusing = DISORDERED
+        raise self._session.access.own(
+            UsageError(
+                f"transactions end last in, first out: task {self.task_name} left a block while the one opened inside "
+                f"of it by task {', '.join(others) or self.task_name} was still open, or after it had been left. "
+                "Give each task a connection of its own"
+            )
+        )
+
+    async def _undo(self, error: BaseException) -> None:
+        """Roll back because of `error`, which goes on to the caller whatever happens here."""
+        try:
+            await self._roll_back_shielded()
+        except Exception as failure:
+            name = self._session.access.name
+            log.warning("database %s: rollback failed, connection dropped: %s", name, type(failure).__name__)
+            error.add_note(f"The rollback failed too ({type(failure).__name__}); the connection is dropped.")
+
+    async def _commit(self) -> None:
+        session = self._session
+        access = session.access
+        doom = self._doom
+        status = access.driver.transaction_status
+        if doom is not None or (status is not None and status(session.held()) != "open"):
+            error = TransactionError(
+                "nothing was committed, for an error inside had doomed or ended the transaction. Let that error leave "
+                "the block, or put a savepoint (a nested transaction()) around the statement that may fail"
+            )
+            await self._undo(error)
+            raise access.own(error) from doom
+        try:
+            if self._depth:
+                await self._say(f"RELEASE SAVEPOINT {self._savepoint}")
+            elif access.driver.commit is not None:
+                await session.run(access.driver.commit, "COMMIT")
+            else:
+                await self._say("COMMIT")
+        except BaseException as error:
+            await self._undo(error)
+            raise
+
+    async def _roll_back_shielded(self) -> None:
+        """Roll back in a task of its own and wait for it. A cancellation meanwhile leaves; the rollback goes on."""
+        access = self._session.access
+        task = access.spawn(self._roll_back_now(self._session.held()))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                self._session.refusing = CUT_SHORT
+                task.add_done_callback(_retrieve)
+            raise
+        except Exception as error:
+            access.fail(error)
+
+    async def _roll_back_now(self, native: C) -> None:
+        access = self._session.access
+        driver = access.driver
+        async with asyncio.timeout(access.config.pool.reset_timeout):
+            if self._depth:
+                await driver.query(native, f"ROLLBACK TO SAVEPOINT {self._savepoint}", ())
+                await driver.query(native, f"RELEASE SAVEPOINT {self._savepoint}", ())
+            elif driver.rollback is not None:
+                await driver.rollback(native)
+            else:
+                await driver.query(native, "ROLLBACK", ())
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for this task any more; what it failed with shows in the reset of the connection."""
+    if not task.cancelled():
+        task.exception()

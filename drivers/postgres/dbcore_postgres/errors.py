@@ -1,0 +1,140 @@
+"""From psycopg's errors to dbcore's: by SQLSTATE, never by text."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors as native
+
+from dbcore.errors import (
+    ConflictError,
+    ConstraintError,
+    ConstraintKind,
+    DbConnectionError,
+    DbError,
+    DecodeError,
+    QueryError,
+    QueryTimeout,
+    TransactionError,
+)
+
+__all__ = ["STALE_PLAN", "LostInTransaction", "is_stale", "is_transient", "to_error"]
+
+_CONSTRAINTS: dict[str, ConstraintKind] = {
+    "23001": "foreign_key",
+    "23502": "not_null",
+    "23503": "foreign_key",
+    "23505": "unique",
+    "23514": "check",
+    "23P01": "exclusion",
+}
+_CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+_GONE = frozenset({"57P01", "57P02", "57P03", "53300", "25P03", "57P05"})
+"""The server ended the session, or let nobody in, and said so: nothing of the statement was done."""
+
+STALE_PLAN = "RevalidateCachedQuery"
+"""The function of the server that finds the result of a prepared statement changed by DDL; a name of its source code,
+which is not translated. Its SQLSTATE (0A000) has many other meanings."""
+
+
+class LostInTransaction(psycopg.OperationalError):
+    """The connection was lost inside of a transaction, before its COMMIT: nothing of it was done."""
+
+
+def is_transient(sqlstate: str | None) -> bool:
+    """Say whether a connect that failed may succeed later: no answer, not ready, too many clients, out of resources."""
+    return sqlstate is None or sqlstate[:2] in ("08", "53", "58") or sqlstate in ("57P01", "57P02", "57P03")
+
+
+def is_stale(error: BaseException) -> bool:
+    """Say whether a prepared statement failed because it, or what it stands on, was changed behind our back."""
+    if isinstance(error, native.InvalidSqlStatementName):
+        return True
+    return isinstance(error, native.FeatureNotSupported) and error.diag.source_function == STALE_PLAN
+
+
+def to_error(error: BaseException) -> DbError | None:
+    """Turn what a function of this driver raised into a `DbError`; `None` for what is neither psycopg's nor about a value."""
+    if isinstance(error, psycopg.Error):
+        return _from_server(error, error.sqlstate) if error.sqlstate is not None else _from_client(error)
+    if isinstance(error, UnicodeEncodeError):
+        return QueryError("a text parameter cannot be sent: it holds a lone surrogate, which UTF-8 has no form for")
+    if isinstance(error, OverflowError):
+        return QueryError("a parameter is too large for its type")
+    return None
+
+
+def _from_client(error: psycopg.Error) -> DbError:
+    """Errors that psycopg or libpq made themselves. The texts of some quote values, so only harmless ones are shown."""
+    if isinstance(error, LostInTransaction):
+        text = "the connection was lost inside of a transaction; nothing of it was done"
+        return DbConnectionError(text, retryable=True)
+    if isinstance(error, psycopg.DataError):
+        return QueryError("a parameter or a column holds a value that has no form on the other side; see the cause")
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return DbConnectionError(f"the connection was lost: {_first_line(error)}")
+    return QueryError(_first_line(error))
+
+
+def _from_server(error: psycopg.Error, sqlstate: str) -> DbError:
+    diag = error.diag
+    if (kind := _CONSTRAINTS.get(sqlstate)) is not None:
+        return ConstraintError(
+            _constraint_text(error, sqlstate),
+            kind=kind,
+            constraint=diag.constraint_name,
+            table=diag.table_name,
+            columns=() if diag.column_name is None else (diag.column_name,),
+            sqlstate=sqlstate,
+        )
+    if sqlstate[:2] in ("22", "23"):
+        # The server's words quote the value.
+        return QueryError(f"{_name(sqlstate)} ({sqlstate}){_where(error)}", sqlstate=sqlstate)
+    text = diag.message_primary or _name(sqlstate)
+    if sqlstate in _CONFLICTS:
+        return ConflictError(text, retryable=True, sqlstate=sqlstate)
+    if sqlstate == "25P02":
+        return TransactionError(f"{text}; an earlier statement of it failed: roll back", sqlstate=sqlstate)
+    if sqlstate == "57014":
+        cause = "its statement_timeout, or somebody, ended the statement"
+        return QueryTimeout(f"{text} (the server says so: {cause})", sqlstate=sqlstate)
+    if sqlstate in _GONE:
+        return DbConnectionError(text, retryable=True, sqlstate=sqlstate)
+    if sqlstate[:2] == "08" or diag.severity_nonlocalized in ("FATAL", "PANIC"):
+        return DbConnectionError(text, sqlstate=sqlstate)
+    return QueryError(text, retryable=is_stale(error), sqlstate=sqlstate)
+
+
+def _constraint_text(error: psycopg.Error, sqlstate: str) -> str:
+    diag = error.diag
+    column = f" column {diag.column_name!r}" if diag.column_name else ""
+    constraint = f" constraint {diag.constraint_name!r}" if diag.constraint_name else ""
+    table = f" of table {diag.table_name!r}" if diag.table_name else ""
+    return f"{_name(sqlstate)} ({sqlstate}):{constraint}{column}{table}".rstrip(":")
+
+
+def _where(error: psycopg.Error) -> str:
+    diag = error.diag
+    parts = {"column": diag.column_name, "table": diag.table_name, "type": diag.datatype_name}
+    named = [f"{key} {value!r}" for key, value in parts.items() if value]
+    return f": {', '.join(named)}" if named else ""
+
+
+def _name(sqlstate: str) -> str:
+    """The name of a code, in words: `unique violation`."""
+    try:
+        name = native.lookup(sqlstate).__name__
+    except KeyError:
+        return "error"
+    return "".join(f" {char.lower()}" if char.isupper() else char for char in name).strip()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def decode_failure(columns: tuple[str, ...]) -> DecodeError:
+    """Return the error for rows that psycopg cannot turn into Python: dates beyond the year 9999, infinity ..."""
+    return DecodeError(
+        f"a value in the columns {', '.join(columns)} is beyond what Python's type can hold (a date before year 1, after "
+        "year 9999, or infinity, for example); cast it to text in the statement"
+    )

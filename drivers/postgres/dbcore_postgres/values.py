@@ -1,0 +1,124 @@
+"""Values on their way to the server: where psycopg's own dumpers do not do."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import psycopg
+from psycopg.abc import Buffer, DumperKey
+from psycopg.adapt import AdaptersMap, Dumper, PyFormat, Transformer
+from psycopg.pq import Format
+from psycopg.types.numeric import Int4, Int8
+
+from dbcore.statements.values import Json, encode_json, plain
+
+__all__ = ["ADAPTERS"]
+
+_JSONB = 3802
+_BOOL = 16
+_INT4_MIN, _INT4_MAX = -(2**31), 2**31 - 1
+
+ADAPTERS = AdaptersMap(psycopg.adapters)
+"""psycopg's adapters with ours laid over them; every connection has a copy."""
+
+
+class IntDumper(Dumper):
+    """Ints go as int4 or int8. psycopg's own takes the narrowest of four types, by value: each would be one more
+    prepared variant of a statement, per parameter."""
+
+    _format = PyFormat.TEXT
+
+    def get_key(self, obj: int, format: PyFormat) -> type:  # noqa: A002 (psycopg's name)
+        return Int4 if _INT4_MIN <= obj <= _INT4_MAX else Int8
+
+    def upgrade(self, obj: int, format: PyFormat) -> Dumper:  # noqa: A002 (psycopg's name)
+        cls = self.get_key(obj, format)
+        dumper: Any = ADAPTERS.get_dumper(cls, self._format)(cls)
+        return dumper  # type: ignore[no-any-return]  # declared as a protocol that Dumper fulfils
+
+    def dump(self, obj: int) -> Buffer:
+        raise AssertionError("bug: an int is dumped by the dumper of its width")
+
+
+class IntBinaryDumper(IntDumper):
+    format = Format.BINARY
+    _format = PyFormat.BINARY
+
+
+class BoolBinaryDumper(Dumper):
+    """Refuses what is no bool: COPY dumps by the type of the column, and 2 must not become true in silence."""
+
+    format = Format.BINARY
+    oid = _BOOL
+
+    def dump(self, obj: object) -> Buffer:
+        if obj is True:
+            return b"\x01"
+        if obj is False:
+            return b"\x00"
+        raise TypeError("not a bool")
+
+
+class JsonDumper(Dumper):
+    """`dict` and `Json` go as jsonb. A text that COPY puts into a JSON column is JSON already, as it is for INSERT."""
+
+    oid = _JSONB
+
+    def dump(self, obj: object) -> Buffer:
+        if isinstance(obj, str):
+            return obj.encode()
+        return encode_json(obj).encode()
+
+
+class JsonBinaryDumper(JsonDumper):
+    format = Format.BINARY
+
+    def dump(self, obj: object) -> Buffer:
+        return b"\x01" + bytes(super().dump(obj))
+
+
+class EnumDumper(Dumper):
+    """An enum goes as its value, by the dumper of that value's type."""
+
+    _format = PyFormat.TEXT
+
+    def __init__(self, cls: type, context: Any = None) -> None:  # noqa: ANN401 (psycopg's signature)
+        super().__init__(cls, context)
+        self._transformer = Transformer.from_context(context)
+        self._inner: Any = None
+
+    def get_key(self, obj: Enum, format: PyFormat) -> DumperKey:  # noqa: A002 (psycopg's name)
+        value = plain(obj)
+        return (self.cls, self._transformer.get_dumper(value, self._format).get_key(value, format))
+
+    def upgrade(self, obj: Enum, format: PyFormat) -> Dumper:  # noqa: A002 (psycopg's name)
+        value = plain(obj)
+        inner = self._transformer.get_dumper(value, self._format)
+        dumper = type(self)(self.cls, self._transformer)
+        dumper._inner = inner  # noqa: SLF001 (another of the same class)
+        dumper.oid = inner.oid
+        dumper.format = inner.format
+        return dumper
+
+    def dump(self, obj: Enum) -> Buffer | None:
+        dumped: Buffer | None = self._inner.dump(plain(obj))
+        return dumped
+
+
+class EnumBinaryDumper(EnumDumper):
+    # The format asked of the value's own dumper; text of unknown type is what a str is sent as.
+    _format = PyFormat.AUTO
+    format = Format.BINARY
+
+
+# The last one registered for a type is psycopg's choice where a parameter does not say: binary.
+for _cls, _dumpers in (
+    (int, (IntDumper, IntBinaryDumper)),
+    (bool, (BoolBinaryDumper,)),
+    (dict, (JsonDumper, JsonBinaryDumper)),
+    (Json, (JsonDumper, JsonBinaryDumper)),
+    (Enum, (EnumDumper, EnumBinaryDumper)),
+):
+    for _dumper in _dumpers:
+        ADAPTERS.register_dumper(_cls, _dumper)

@@ -1,0 +1,322 @@
+"""The native connection: aiosqlite's own, with a daemon for a worker, and with what the driver knows about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+import aiosqlite
+
+from dbcore.config import Reset
+from dbcore.errors import DbConnectionError, TransactionError
+from dbcore_sqlite.errors import breaks_connection, is_busy
+from dbcore_sqlite.job import Job, Native
+from dbcore_sqlite.lane import Gate, Lane
+from dbcore_sqlite.opening import Place, open_native
+from dbcore_sqlite.settings import SqliteSettings
+
+if TYPE_CHECKING:
+    from dbcore_sqlite.streams import Stream
+
+__all__ = ["Connection", "Home", "connect"]
+
+_INHERITED: list[Native] = []
+"""Connections of a parent process. To close one could spoil the parent's files, so they live as long as this process."""
+
+_PATIENCE = 1.0
+"""Seconds that a closing event loop waits for a statement that hears no interrupt."""
+
+
+class Home:
+    """What the connections of one pool share."""
+
+    __slots__ = ("gate", "lane", "place", "reset", "threads")
+
+    def __init__(self, place: Place, lane: Lane, gate: Gate, reset: Reset) -> None:
+        self.place = place
+        self.lane = lane
+        self.gate = gate
+        self.reset: Reset = reset
+        self.threads: set[threading.Thread] = set()
+        """The workers, so that the end of the pool can wait for theirs."""
+
+
+class Connection(aiosqlite.Connection):
+    """An aiosqlite connection of the pool, with all of aiosqlite's methods.
+
+    What is sent through those methods does not stand in the writer lane and is not seen by the driver; a connection
+    that was used so is reset before its next use.
+    """
+
+    native: Native
+    """The `sqlite3` connection itself, which belongs to the worker thread."""
+    thread: threading.Thread
+    """The worker."""
+
+    def __init__(self, home: Home, settings: SqliteSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self.parted = True
+        """Closed, being closed, or not open yet."""
+        self.home = home
+        self.lane = home.lane
+        self.settings = settings
+        self.loop = loop
+        self.snapshot: Mapping[str, int] = {}
+        """What the pragmas of the session were when it was new."""
+        self.job: Job | None = None
+        """The latest one; it may have been left behind while it still runs."""
+        self.ending: asyncio.Task[None] | None = None
+        """Brings a job to its end that nobody waits for any more."""
+        self.pending: tuple[str, ...] = ()
+        """What begins the transaction; it goes along with the first statement."""
+        self.begun: Literal["", "read", "write"] = ""
+        """The kind of transaction that the driver has begun, pending or not."""
+        self.failed = False
+        """Several statements failed together inside the transaction: only a rollback makes it whole again."""
+        self.streams: set[Stream] = set()
+        self.changed = False
+        """The session was changed in a way that a reset can undo."""
+        self.tainted = False
+        """The session was changed in a way that only a new connection is free of."""
+        self.touched = False
+        """The native connection was in other hands."""
+        self.broken = False
+        self._aborted = False
+        self._given_up = threading.Event()
+        self._handover = threading.Lock()
+        self._pid = os.getpid()
+        super().__init__(self._open, 64)
+
+    def _open(self) -> sqlite3.Connection:
+        """Runs in the worker."""
+        self.thread = threading.current_thread()
+        native, self.snapshot = open_native(self.home.place, self.settings, self._given_up)
+        with self._handover:
+            self.native = native
+            if self._given_up.is_set():
+                native.close()
+        return native
+
+    def give_up(self) -> None:
+        """Leave a connect alone: what it has opened is closed, and so is what it will open."""
+        with self._handover:
+            self._given_up.set()
+            native: Native | None = getattr(self, "native", None)  # absent until the worker has opened it
+        if native is not None:
+            native.close()
+
+    # -- running -------------------------------------------------------------------------------------------------------
+
+    async def run(self, work: Callable[..., Any], *arguments: Any, interruptible: bool = True) -> Any:
+        """Run `work(native, *arguments)` in the worker, in one hop, with the BEGIN that is pending.
+
+        Cancelled, it ends the work and waits for its end; cancelled again, it leaves that to a task. The next use of
+        the connection waits for that task.
+        """
+        if self.ending is not None:
+            await self.quiet()
+        job: Any = Job(work, arguments, self.pending, interruptible=interruptible)
+        self.job = job
+        try:
+            return await self.execute_fetchall(job)
+        except asyncio.CancelledError:
+            if not job.ended:
+                job.cancelled = True
+                self.ending = self.loop.create_task(self._end(job))
+                await asyncio.shield(self.ending)
+            raise
+        except GeneratorExit:  # the coroutine is thrown away: its loop is closed
+            job.cancelled = True
+            raise
+        except (ValueError, sqlite3.Error) as error:
+            if not self.is_open:
+                raise DbConnectionError("the connection was closed", retryable=True) from error
+            self.broken = self.broken or breaks_connection(error)
+            raise
+        finally:
+            if job.begun:
+                self.pending = ()
+
+    async def work(self, work: Callable[..., Any], *arguments: Any, repeatable: bool = False) -> Any:
+        """Run work that is done whole or not at all, and wait for locks that other processes hold.
+
+        Inside of a transaction a lock is an error at once, for whoever holds it may wait for this transaction; only
+        `repeatable` work, a COMMIT, is done again there.
+        """
+        alone = repeatable or not self.native.in_transaction
+        try:
+            return await self.run(work, *arguments)
+        except sqlite3.OperationalError as error:
+            if not alone or not is_busy(error):
+                raise
+        deadline = self.loop.time() + self.settings.busy_timeout
+        pause = 0.0005
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.025)
+            try:
+                return await self.run(work, *arguments)
+            except sqlite3.OperationalError as error:
+                still = repeatable or not self.native.in_transaction
+                if not still or not is_busy(error) or self.loop.time() > deadline:
+                    raise
+
+    async def _end(self, job: Job) -> None:
+        """Bring a job to its end: the interrupt is repeated, for it hits only what runs at that moment."""
+        pause = 0.0002
+        deadline: float | None = None
+        while not job.ended and (deadline is None or self.loop.time() < deadline):
+            self._interrupt(job)
+            try:
+                await asyncio.sleep(pause)
+            except asyncio.CancelledError:  # the loop is closing, and the worker could not report to a closed one
+                deadline = self.loop.time() + _PATIENCE
+            pause = min(pause * 2, 0.02)
+        if job.ended and job.started and job.interruptible:
+            # An interrupt stays in force while any statement of the connection is open.
+            for stream in tuple(self.streams):
+                stream.cut_off()
+        self.settle()
+
+    def _interrupt(self, job: Job) -> None:
+        """In the event loop's thread, while the next job cannot have begun; nothing else can be hit then."""
+        if job.started and job.interruptible and not job.ended:
+            with suppress(sqlite3.ProgrammingError):  # closed by an abort
+                self.native.interrupt()
+
+    async def quiet(self) -> None:
+        """Wait until nothing runs here that somebody has left behind."""
+        if self.ending is not None:
+            await asyncio.shield(self.ending)
+            self.ending = None
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        if self.parted or not self.thread.is_alive():
+            return False
+        try:
+            self.native.total_changes
+        except sqlite3.ProgrammingError:
+            return False
+        return True
+
+    @property
+    def is_quiet(self) -> bool:
+        """No job is outstanding."""
+        return self.job is None or self.job.ended
+
+    @property
+    def inside(self) -> bool:
+        """A transaction is open in the database, whoever began it. Only a quiet connection knows."""
+        try:
+            return self.native.in_transaction
+        except sqlite3.ProgrammingError:
+            return False
+
+    def check(self, first: str = "") -> None:
+        """Refuse a statement that would run outside of the transaction that it belongs to."""
+        if self.begun and not self.pending:
+            if not self.native.in_transaction:
+                raise TransactionError(
+                    "the transaction is over: SQLite rolled it back when a statement failed or was cancelled, or a COMMIT or "
+                    "ROLLBACK was sent as text; leave the transaction block and begin anew"
+                )
+            if self.failed and first != "ROLLBACK":
+                raise TransactionError(
+                    "the transaction failed: of several statements sent together one failed; roll it back, or back to a savepoint"
+                )
+
+    def settle(self) -> None:
+        """Give the lane back if nothing is left that needs it."""
+        if (
+            self.lane.owner is self
+            and not self.begun
+            and self.is_quiet
+            and not self.inside
+            and not any(stream.holds_lane for stream in self.streams)
+        ):
+            self.lane.give(self)
+
+    # -- parting -------------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Wait for the running statement, close, and end the worker. Harmless when called twice."""
+        if self.parted:
+            return
+        self.parted = True
+        try:
+            await self.quiet()
+            ended = self.stop()
+            if ended is not None and self.thread.is_alive():
+                await ended
+                while self.thread.is_alive():
+                    await asyncio.sleep(0)
+        finally:
+            self.lane.give(self)
+
+    def abort(self) -> None:
+        """Drop the connection at once: the running statement is interrupted, and the worker closes and ends behind it.
+
+        Waits for nothing, may be called from any thread, and with the event loop closed.
+        """
+        if self._aborted:
+            return
+        self._aborted = self.parted = True
+        if os.getpid() != self._pid:
+            _INHERITED.append(self.native)
+            return
+        with suppress(RuntimeError):  # the interpreter ends, and the worker, a daemon, with it
+            threading.Thread(target=self._drop, name="dbcore-sqlite abort", daemon=True).start()
+
+    def _drop(self) -> None:
+        """Runs in a thread of its own, where aiosqlite finds no event loop to report to."""
+        job = self.job
+        pause = 0.0005
+        while job is not None and not job.ended and self.thread.is_alive():
+            job.cancelled = True
+            self._interrupt(job)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        self.stop()
+        self.thread.join()
+        self.native.close()  # a worker that died with its loop has not
+        with suppress(RuntimeError):  # the loop is closed, and nobody is left in the lane
+            self.loop.call_soon_threadsafe(self.lane.give, self)
+
+    def __del__(self) -> None:
+        """Keep no thread alive when nobody refers to the connection any more; the pool has warned about itself."""
+        if not self.parted:
+            self.abort()
+
+
+async def connect(home: Home, settings: SqliteSettings) -> Connection:
+    """Open one connection. Raises `DbConnectionError`; leaves nothing behind when it is cancelled."""
+    loop = asyncio.get_running_loop()
+    made: list[Connection] = []
+
+    def make() -> None:
+        made.append(Connection(home, settings, loop))
+
+    # The worker inherits "daemon" from the thread that makes it: a program that forgets to stop still exits.
+    maker = threading.Thread(target=make, name="dbcore-sqlite connect", daemon=True)
+    maker.start()
+    maker.join()
+    connection = made.pop()
+    try:
+        await connection
+    except asyncio.CancelledError:
+        connection.give_up()
+        raise
+    finally:
+        home.threads = {thread for thread in home.threads if thread.is_alive()}
+        if (thread := getattr(connection, "thread", None)) is not None:  # absent if the worker has not begun
+            home.threads.add(thread)
+    connection.parted = False
+    return connection

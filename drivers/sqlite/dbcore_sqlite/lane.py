@@ -1,0 +1,202 @@
+"""Writers of one pool line up: the admission gate before the checkout, the writer lane after it.
+
+SQLite has one writer at a time. Its own lock is unfair and ends in "database is locked"; here the first to come is the
+first to write. The lane belongs to a connection, not to a task, and is free when that connection's transaction has
+really ended. The gate keeps most of those who will need the lane from holding a connection while they wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dbcore.errors import PoolClosed, PoolDeadlock, PoolTimeout
+from dbcore.pool import Release
+from dbcore.stats import Holder, Stats
+
+if TYPE_CHECKING:
+    from dbcore_sqlite.connection import Connection
+
+__all__ = ["Gate", "Lane", "Line"]
+
+Report = Callable[[], tuple[Stats | None, tuple[Holder, ...]]]
+
+
+def _nothing() -> tuple[None, tuple[Holder, ...]]:
+    return None, ()
+
+
+class Line:
+    """Places for `width` at a time; everyone else stands in line, first come, first served, and nobody passes."""
+
+    __slots__ = ("_closed", "_free", "_waiting", "name", "report", "timeout")
+
+    def __init__(self, width: int, *, name: str, timeout: float) -> None:
+        self.name = name
+        self.timeout = timeout
+        self.report: Report = _nothing
+        """Asked for stats and holders when somebody's time is up."""
+        self._free = width
+        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def enter_now(self) -> bool:
+        """Take a place if one is free. Places are handed over, so while one is free nobody waits."""
+        if self._free and not self._closed:
+            self._free -= 1
+            return True
+        return False
+
+    async def enter(self, timeout: float | None = None) -> None:
+        """Take a place, in turn. Raises `PoolTimeout` and `PoolClosed`; a caller that is cancelled keeps nothing."""
+        if self.enter_now():
+            return
+        if self._closed:
+            raise self._stopped()
+        limit = self.timeout if timeout is None else timeout
+        if limit <= 0:
+            raise self._too_late(limit)
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[None] = loop.create_future()
+        self._waiting[place] = None
+        timer = loop.call_later(limit, self._expire, place, limit)
+        try:
+            await place
+        except BaseException:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self.leave()  # given in the same turn in which the caller was cancelled: it goes on to the next
+            raise
+        finally:
+            timer.cancel()
+            self._waiting.pop(place, None)
+
+    def leave(self) -> None:
+        """Give a place to whoever has waited longest."""
+        while self._waiting:
+            place, _ = self._waiting.popitem(last=False)
+            if not place.done():
+                place.set_result(None)
+                return
+        self._free += 1
+
+    def close(self) -> None:
+        """Let nobody in any more; those who wait fail with `PoolClosed`."""
+        self._closed = True
+        while self._waiting:
+            place, _ = self._waiting.popitem(last=False)
+            if not place.done():
+                place.set_exception(self._stopped())
+
+    def _expire(self, place: asyncio.Future[None], limit: float) -> None:
+        if not place.done():
+            place.set_exception(self._too_late(limit))
+
+    def _stopped(self) -> PoolClosed:
+        return PoolClosed(f"pool {self.name!r} was stopped; a stopped pool stays stopped: open the database anew")
+
+    def _too_late(self, limit: float) -> PoolTimeout:
+        stats, holders = self.report()
+        writing = [str(holder) for holder in holders if holder.in_transaction]
+        return PoolTimeout(
+            f"pool {self.name!r}: other writers were in front for {limit:g} s; SQLite has one at a time. "
+            + (f"In a transaction: {'; '.join(writing)}. " if writing else "")
+            + "Keep write transactions short, use read_only=True for those that only read, or raise pool.checkout_timeout.",
+            reason="writers",
+            stats=stats,
+            holders=holders,
+        )
+
+
+class Lane:
+    """The right to write, held by one connection at a time; with `everything`, to read as well."""
+
+    __slots__ = ("_line", "everything", "owner", "task")
+
+    def __init__(self, line: Line, *, everything: bool) -> None:
+        self._line = line
+        self.everything = everything
+        """There is no WAL: readers and writers shut each other out, so every statement needs the lane."""
+        self.owner: Connection | None = None
+        self.task: asyncio.Task[Any] | None = None
+        """The task that took it for its owner."""
+
+    def take_now(self, connection: Connection) -> bool:
+        if self.owner is connection:
+            return True
+        if self._line.enter_now():
+            self.owner = connection
+            self.task = asyncio.current_task()
+            return True
+        return False
+
+    async def take(self, connection: Connection, timeout: float | None = None) -> None:
+        """Wait for the lane. Raises `PoolTimeout`, and `PoolDeadlock` for a task that would wait for itself."""
+        if self.take_now(connection):
+            return
+        self.refuse_own(asyncio.current_task())
+        await self._line.enter(timeout)
+        self.owner = connection
+        self.task = asyncio.current_task()
+
+    def refuse_own(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None and self.task is task:
+            what = "an in-memory database has one user at a time" if self.everything else "SQLite has one writer at a time"
+            raise PoolDeadlock(
+                f"pool {self._line.name!r}: task {task.get_name()!r} waits for itself: it has a transaction open on another "
+                f"connection, and {what}. Use that connection for this statement too, or end its transaction first."
+            )
+
+    def give(self, connection: Connection) -> None:
+        """Give the lane to the next in line; nothing happens if it is not this connection's."""
+        if self.owner is connection:
+            self.owner = self.task = None
+            self._line.leave()
+
+
+class Gate:
+    """Lets a few write transactions at a time go on to their checkout; `admit` is `PoolOps.admit`."""
+
+    __slots__ = ("_deadlines", "_lane", "_line")
+
+    def __init__(self, line: Line, lane: Lane) -> None:
+        self._line = line
+        self._lane = lane
+        self._deadlines: dict[asyncio.Task[Any], float] = {}
+
+    async def admit(self, timeout: float | None = None) -> Release:
+        """Wait to be let in; the returned function lets the next one in.
+
+        A task that has been let in already passes at once, for it could only wait for itself here.
+        """
+        task = asyncio.current_task()
+        self._lane.refuse_own(task)
+        if task is None or task in self._deadlines:
+            return _no_release
+        loop = asyncio.get_running_loop()
+        limit = self._line.timeout if timeout is None else timeout
+        deadline = loop.time() + limit
+        if not self._line.enter_now():
+            await self._line.enter(limit)
+        self._deadlines[task] = deadline
+
+        def release() -> None:
+            if self._deadlines.pop(task, None) is not None:
+                self._line.leave()
+
+        return release
+
+    def time_left(self) -> float | None:
+        """Seconds that the running task's admission has left for the lane; `None` if it was not admitted."""
+        task = asyncio.current_task()
+        deadline = self._deadlines.get(task) if task is not None else None
+        return None if deadline is None else deadline - asyncio.get_running_loop().time()
+
+
+def _no_release() -> None:
+    """The admission belongs to an outer transaction of the same task."""

@@ -1,0 +1,179 @@
+"""Statements: each function here is one hop to the worker, whatever it does there."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dbcore.driver import Result
+from dbcore.errors import DbError, QueryError
+from dbcore.statements.parse import split
+from dbcore_sqlite.connection import Connection
+from dbcore_sqlite.errors import name_of
+from dbcore_sqlite.job import Native
+from dbcore_sqlite.values import encode, encode_rows
+from dbcore_sqlite.words import SYNTAX, Kind, look
+
+__all__ = ["batch", "columns_of", "execute_many", "explain", "prepare", "query", "script", "together"]
+
+_execute = sqlite3.Connection.execute
+
+
+async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
+    """Run one statement and return all of its rows."""
+    kind = await prepare(connection, sql)
+    try:
+        result: Result = await connection.work(_query, sql, encode(params))
+        if connection.failed and kind.first == "ROLLBACK":
+            connection.failed = False  # back to a savepoint from before the failure
+        return result
+    finally:
+        if connection.lane.owner is connection:
+            connection.settle()
+
+
+async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
+    """Run several statements, all or nothing."""
+    kinds = [look(sql) for sql, _ in statements]
+    work = [(sql, encode(params)) for sql, params in statements]
+    results: list[Result] = await together(connection, kinds, _batch, work)
+    return results
+
+
+async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Run one statement for each row, all or nothing; return the rows affected."""
+    kind = look(sql)
+    count: int = await together(connection, [kind], _executemany if kind.many else _one_by_one, sql, encode_rows(rows))
+    return count
+
+
+async def script(connection: Connection, sql: str) -> None:
+    """Run a text of several statements: all or nothing, unless it has transaction statements of its own."""
+    statements = split(sql, SYNTAX)
+    kinds = [look(statement) for statement in statements]
+    if not any(kind.ends for kind in kinds):
+        await together(connection, kinds, _script, statements)
+        return
+    if connection.begun:
+        raise QueryError("the script has BEGIN, COMMIT or ROLLBACK of its own; run it outside of transaction(), or take them out")
+    note(connection, kinds)
+    await connection.lane.take(connection)
+    try:
+        await connection.run(_script, statements)
+    finally:
+        connection.settle()
+
+
+async def prepare(connection: Connection, sql: str) -> Kind:
+    """Whatever comes before a statement: refuse it, note what it does to the session, wait for its turn to write."""
+    kind = look(sql)
+    if kind.session:
+        note(connection, [kind])
+    if connection.begun:
+        connection.check(kind.first)
+    elif kind.writes or connection.lane.everything:
+        if not connection.lane.take_now(connection):
+            await connection.lane.take(connection)
+    return kind
+
+
+def note(connection: Connection, kinds: Sequence[Kind]) -> None:
+    for kind in kinds:
+        if kind.session == "known":
+            connection.changed = True
+        elif kind.session == "unknown":
+            connection.tainted = True
+
+
+async def together(connection: Connection, kinds: Sequence[Kind], work: Callable[..., Any], *arguments: Any) -> Any:
+    """Run work of several statements: inside of the open transaction, which fails with it, or in one of its own."""
+    note(connection, kinds)
+    if connection.begun or connection.native.in_transaction:
+        connection.check()
+        try:
+            return await connection.work(work, *arguments)
+        except BaseException:
+            connection.failed = bool(connection.begun)
+            raise
+    writes = any(kind.writes for kind in kinds)
+    if writes or connection.lane.everything:
+        await connection.lane.take(connection)
+    try:
+        return await connection.work(_whole, "BEGIN IMMEDIATE" if writes else "BEGIN", work, *arguments)
+    finally:
+        connection.settle()
+
+
+# -- in the worker -----------------------------------------------------------------------------------------------------
+
+
+def _query(native: Native, sql: str, params: Sequence[Any]) -> Result:
+    try:
+        cursor = _execute(native, sql, params)
+        rows = cursor.fetchall()
+    except sqlite3.OperationalError as error:
+        explain(native, sql, params, error)
+        raise
+    if cursor.description is not None:
+        return Result(columns_of(cursor), rows, len(rows))
+    count = cursor.rowcount
+    if count < 0:  # all but INSERT, UPDATE, DELETE and REPLACE: the library looks at the first word
+        count = _execute(native, "SELECT changes()").fetchone()[0] if look(sql).first == "WITH" else 0
+    return Result((), rows, count)
+
+
+def columns_of(cursor: sqlite3.Cursor) -> tuple[str, ...]:
+    description = cursor.description
+    return tuple([column[0] for column in description]) if description is not None else ()
+
+
+def _batch(native: Native, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
+    return [_query(native, sql, params) for sql, params in statements]
+
+
+def _executemany(native: Native, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    try:
+        return max(native.executemany(sql, rows).rowcount, 0)
+    except sqlite3.OperationalError as error:
+        explain(native, sql, rows[0] if rows else (), error)
+        raise
+
+
+def _one_by_one(native: Native, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    return sum(_query(native, sql, row).count for row in rows)
+
+
+def _script(native: Native, statements: Sequence[str]) -> None:
+    for statement in statements:
+        _execute(native, statement).fetchall()
+
+
+def _whole(native: Native, begin: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do work in a transaction of its own."""
+    _execute(native, begin)
+    try:
+        result = work(native, *arguments)
+        _execute(native, "COMMIT")
+    except BaseException:
+        if native.in_transaction:  # SQLite may have rolled back itself
+            _execute(native, "ROLLBACK")
+        raise
+    return result
+
+
+def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.OperationalError) -> None:
+    """Raise an error of our own where SQLite's words may quote a parameter, as those of FTS5 and JSON functions do.
+
+    A statement that can be prepared failed as it ran; one that cannot was never given its parameters.
+    """
+    if not params or error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+        return
+    try:
+        _execute(native, f"EXPLAIN {sql}", [None] * len(params)).close()
+    except sqlite3.Error:
+        return
+    failure: DbError = QueryError(
+        f"the statement failed as it ran ({name_of(error)}); what SQLite says may hold values, see __cause__", sql=sql
+    )
+    raise failure from error

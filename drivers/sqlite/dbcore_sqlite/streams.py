@@ -1,0 +1,83 @@
+"""Rows in batches: one hop for each, in constant memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from dbcore.driver import Result
+from dbcore.errors import QueryError
+from dbcore_sqlite.connection import Connection
+from dbcore_sqlite.job import Native
+from dbcore_sqlite.statements import columns_of, explain, prepare
+from dbcore_sqlite.values import encode
+
+__all__ = ["Stream", "stream"]
+
+
+class Stream:
+    """An open cursor. While it is open its connection sees the database as it was, and no checkpoint gets past that."""
+
+    __slots__ = ("connection", "cursor", "holds_lane", "is_cut_off")
+
+    def __init__(self, connection: Connection, *, holds_lane: bool) -> None:
+        self.connection = connection
+        self.cursor: sqlite3.Cursor | None = None
+        self.holds_lane = holds_lane
+        self.is_cut_off = False
+
+    def begin(self, native: Native, sql: str, params: Sequence[Any], size: int) -> Result:
+        """Runs in the worker, as `go_on` and `finish` do."""
+        self.cursor = native.cursor()
+        try:
+            self.cursor.execute(sql, params)
+        except sqlite3.OperationalError as error:
+            explain(native, sql, params, error)
+            raise
+        return self.go_on(native, size)
+
+    def go_on(self, native: Native, size: int) -> Result:
+        cursor = self.cursor
+        if cursor is None:
+            raise AssertionError("bug: a stream goes on before it has begun")
+        rows = cursor.fetchmany(size)
+        return Result(columns_of(cursor), rows, len(rows))
+
+    def finish(self, native: Native) -> None:
+        if self.cursor is not None:
+            self.cursor.close()
+
+    def cut_off(self) -> None:
+        """End the stream from outside; whoever reads it gets an error. Only while the connection is quiet."""
+        self.is_cut_off = True
+        self.connection.streams.discard(self)
+        if self.cursor is not None:
+            self.cursor.close()
+
+
+async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncIterator[Result]:
+    """Yield the rows of a statement, at most `size` at a time. `aclose` closes the cursor, cancelled or not."""
+    kind = await prepare(connection, sql)
+    lane = connection.lane
+    this = Stream(connection, holds_lane=lane.owner is connection and not connection.begun)
+    connection.streams.add(this)
+    try:
+        result: Result = await connection.work(this.begin, sql, encode(params), size)
+        yield result
+        while result.count == size:
+            if this.is_cut_off:
+                raise QueryError(
+                    "the stream was closed early: another statement on its connection was cancelled, or the connection was reset"
+                )
+            connection.check(kind.first)
+            result = await connection.run(this.go_on, size)
+            if result.rows:
+                yield result
+    finally:
+        # Reset and cancellation may have closed it, and the connection may have another holder by now.
+        if not this.is_cut_off and this in connection.streams:
+            if connection.is_open:
+                await connection.run(this.finish, interruptible=False)
+            connection.streams.discard(this)
+            connection.settle()

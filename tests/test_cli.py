@@ -1,0 +1,187 @@
+"""The command `dbcore`: what it prints, with which code it exits, and what it never shows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dbcore.cli.app import app
+
+SECRET = "hunter2-do-not-show"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DBCORE_CONFIG", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path of imports, for packages that say they have a driver."""
+    path = tmp_path / "plugins"
+    path.mkdir()
+    monkeypatch.syspath_prepend(str(path))
+    yield path
+    sys.modules.pop("broken_driver", None)
+
+
+def install_broken(plugins: Path) -> None:
+    (plugins / "broken_driver.py").write_text(f"raise RuntimeError({SECRET!r})")
+    info = plugins / "dbcore_broken-1.2.3.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dbcore-broken\nVersion: 1.2.3\n")
+    (info / "entry_points.txt").write_text("[dbcore.drivers]\nbroken = broken_driver:driver\n")
+
+
+def dbcore(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+def test_check_shows_every_connection_with_its_driver_and_its_pool(folder: Path) -> None:
+    (folder / "db.toml").write_text(
+        'default = "main"\n'
+        '[connections.main]\nurl = "sqlite:///app.db"\npool.max_size = 7\n'
+        f'[connections.reports]\ndriver = "postgres"\nhost = "db.internal"\npassword = "{SECRET}"\nstartup = "lazy"\n'
+    )
+    done = dbcore("check")
+    assert done.exit_code == 0
+    main, reports = (line.split() for line in done.output.splitlines()[-2:])
+    assert main[:2] == ["main", "sqlite"]
+    assert " ".join(main).endswith("to 7, reset tracked, startup require")
+    assert reports[:2] == ["reports", "postgres"]
+    assert reports[-1] == "lazy"
+    assert not (folder / "app.db").exists(), "nothing was asked to connect"
+    assert SECRET not in done.output
+
+
+def test_check_reads_the_file_that_it_is_given(folder: Path) -> None:
+    (folder / "other.toml").write_text('[connections.elsewhere]\nurl = "sqlite://"\n')
+    assert "elsewhere" in dbcore("check", "other.toml").output
+
+
+def test_check_reads_the_file_of_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "other.toml").write_text('[connections.elsewhere]\nurl = "sqlite://"\n')
+    monkeypatch.setenv("DBCORE_CONFIG", "other.toml")
+    assert "elsewhere" in dbcore("check").output
+
+
+@pytest.mark.usefixtures("folder")
+def test_check_says_that_there_is_no_file() -> None:
+    done = dbcore("check")
+    assert done.exit_code == 1
+    assert "db.toml" in done.output
+
+
+def test_check_shows_every_problem_with_its_place_and_cure_beside_what_is_in_order(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_SET", raising=False)
+    (folder / "db.toml").write_text(
+        '[connections.good]\nurl = "sqlite://"\n'
+        f'[connections.bad]\nurl = "postgres://app:{SECRET}@db/app"\n'
+        'pool.maxsize = 3\nstatement_timeout = "${NOT_SET}"\n'
+        '[connections.worse]\ndriver = "[red]oracle"\n'
+    )
+    done = dbcore("check")
+    assert done.exit_code == 1
+    assert "good" in done.output
+    assert "db.toml: connections.bad.pool.maxsize" in done.output
+    assert "Did you mean 'max_size'?" in done.output
+    assert "NOT_SET" in done.output
+    assert "connections.worse.driver" in done.output
+    assert SECRET not in done.output
+
+
+def test_check_with_connect_tells_who_answers(folder: Path) -> None:
+    (folder / "db.toml").write_text('[connections.main]\nurl = "sqlite:///app.db"\nstartup = "lazy"\n')
+    done = dbcore("check", "--connect")
+    assert done.exit_code == 0, done.output
+    row = done.output.splitlines()[-1]
+    assert "SQLite 3" in row
+    assert " ms" in row
+    assert row.rstrip().endswith("no network")
+
+
+def test_check_with_connect_names_who_does_not_answer(folder: Path) -> None:
+    (folder / "db.toml").write_text(
+        '[connections.here]\nurl = "sqlite:///app.db"\n'
+        f'[connections.there]\nurl = "postgres://app:{SECRET}@127.0.0.1:1/app"\nstartup = "lazy"\n'
+        "pool.connect_timeout = 2\npool.checkout_timeout = 2\n"
+    )
+    done = dbcore("check", "--connect")
+    assert done.exit_code == 1
+    assert "SQLite 3" in done.output
+    assert "no answer" in done.output
+    assert "connection there: " in done.output
+    assert SECRET not in done.output
+
+
+def test_check_with_connect_shows_the_server_behind_a_postgres_url(folder: Path, postgres_url: str) -> None:
+    (folder / "db.toml").write_text(f'[connections.main]\nurl = "{postgres_url}"\n')
+    done = dbcore("check", "--connect")
+    assert done.exit_code == 0, done.output
+    assert "PostgreSQL" in done.output
+
+
+def test_drivers_lists_what_is_installed() -> None:
+    done = dbcore("drivers")
+    assert done.exit_code == 0
+    for name in ("postgres", "sqlite"):
+        (row,) = [line for line in done.output.splitlines() if line.startswith(f"{name} ")]
+        assert f"dbcore-{name} 0.1.0" in row
+        assert f"{name}" in row.split()[1]
+
+
+def test_drivers_marks_the_one_that_is_broken_and_lists_the_others(plugins: Path) -> None:
+    install_broken(plugins)
+    done = dbcore("drivers")
+    assert done.exit_code == 1
+    (row,) = [line for line in done.output.splitlines() if line.startswith("broken ")]
+    assert "dbcore-broken 1.2.3" in row
+    assert row.rstrip().endswith("broken")
+    assert "cannot be imported: RuntimeError" in done.output
+    assert SECRET not in done.output
+    assert any(line.startswith("sqlite ") for line in done.output.splitlines())
+
+
+def test_drivers_says_how_to_get_one_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dbcore.cli.checking.installed", tuple[()])
+    assert 'pip install "dbcore[NAME]"' in dbcore("drivers").output
+
+
+def test_schema_is_json_and_knows_the_keys_of_the_core() -> None:
+    done = dbcore("schema")
+    assert done.exit_code == 0
+    schema: dict[str, Any] = json.loads(done.output)
+    assert {"default", "connections"} <= set(schema["properties"])
+    assert "checkout_timeout" in done.output
+    assert "password_file" in done.output
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_its_extra_the_command_says_what_to_install(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from dbcore.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'pip install "dbcore[cli]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dbcore", "schema"], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+    assert json.loads(done.stdout)
+
+
+def test_a_crash_prints_no_local_variable() -> None:
+    assert app.pretty_exceptions_enable is False
