@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # In one call, so that our own three names are resolved here and looked up nowhere.
 PROJECT := -e '.[cli]' -e drivers/sqlite -e drivers/postgres
 PYPROJECTS := pyproject.toml drivers/sqlite/pyproject.toml drivers/postgres/pyproject.toml
-TYPED := dbcore drivers tests tools docs/examples
+SCRIPTS := tests tools docs/examples $(patsubst %/,%,$(sort $(dir $(wildcard drivers/*/tests/*.py))))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -38,8 +38,9 @@ test: $(VENV)/.dev ## Run all tests, on SQLite and Postgres
 check: $(VENV)/.dev ## Lint, format, types (mypy and pyright, both strict) and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(TYPED)
-	$(BIN)/pyright --pythonpath $(BIN)/python $(TYPED)
+	$(BIN)/mypy -p dbcore -p dbcore_sqlite -p dbcore_postgres
+	$(BIN)/mypy $(SCRIPTS)
+	$(BIN)/pyright --pythonpath $(BIN)/python dbcore drivers $(SCRIPTS)
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
 .PHONY: format

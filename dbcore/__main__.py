@@ -12,9 +12,10 @@ def main() -> None:
     try:
         from dbcore.cli.app import app  # here, since it needs what may not be installed
     except ModuleNotFoundError as error:
-        if error.name not in {"typer", "rich"}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {"typer", "rich"}:
             raise
-        sys.exit(f'The command needs {error.name}, which is not installed: pip install "dbcore[cli]"')
+        sys.exit(f'The command needs {missing}, which is not installed: pip install "dbcore[cli]"')
     app(prog_name="dbcore")
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionClosed",
     "ConnectionOpened",
+    "ConnectionReleased",
     "ConnectionReset",
     "Event",
     "LeakSuspected",
@@ -80,6 +81,14 @@ class CheckoutFailed(Event):
     waited: float
     error: BaseException | None
     """`None` where the task was cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionReleased(Event):
+    """A holder let go of its connection."""
+
+    held: float
+    """Seconds since the checkout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

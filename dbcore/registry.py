@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeGuard
 
 from pydantic import ValidationError
 
@@ -166,7 +166,7 @@ def _load(entry: EntryPoint) -> Driver[Any, Any]:
     failure: Exception | None = None
     try:
         driver = entry.load()
-    except Exception as error:  # noqa: BLE001 (a package that does not import may raise anything, and harms no other)
+    except Exception as error:  # a package that does not import may raise anything, and harms no other
         failure = error
     if failure is not None:
         reason = type(failure).__name__
@@ -177,14 +177,17 @@ def _load(entry: EntryPoint) -> Driver[Any, Any]:
             f"Install it again; `python -c 'import {module}'` shows the whole error.",
             failure,
         )
-    if not isinstance(driver, Driver):
-        _refuse(f"{what} is no Driver but {type(driver).__name__}", "Correct its entry point; its author can.")
-    found = cast("Driver[Any, Any]", driver)
-    if found.name != entry.name:
-        _refuse(f"{what} calls itself {found.name!r}", "Entry point and Driver.name must agree; its author can.")
-    for fault, cure in _faults(found):
+    if not _is_driver(driver):
+        _refuse(f"{what} is no Driver but {type(driver).__name__}", "Its author can correct the entry point.")
+    if driver.name != entry.name:
+        _refuse(f"{what} calls itself {driver.name!r}", "Its author can correct the entry point, or Driver.name.")
+    for fault, cure in _faults(driver):
         _refuse(f"{what} cannot be used: {fault}", cure)
-    return found
+    return driver
+
+
+def _is_driver(value: object) -> TypeGuard[Driver[Any, Any]]:
+    return isinstance(value, Driver)
 
 
 def _faults(driver: Driver[Any, Any]) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field, SecretStr, model_validator
 
 from dbcore import registry
-from dbcore.config import Config, Settings
+from dbcore.config import BadUrl, Config, Settings
 from dbcore.driver import Driver, Result
 from dbcore.errors import ConfigError, DbError, Problem
 from dbcore.loading import load
@@ -29,7 +29,7 @@ class AlphaSettings(Settings):
     database: str | None = None
     ratio: float | None = None
     tls: bool = False
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     low: int = 0
     high: int = 10
 
@@ -53,6 +53,8 @@ class BetaSettings(Settings):
 def beta_url(url: str) -> Mapping[str, Any]:
     rest = url.split("://", 1)[1]
     path, _, query = rest.partition("?")
+    if path == "host":
+        raise BadUrl("there is no host in this URL", "Leave it out.")
     if path.startswith("//"):
         problem = Problem("url", "the path has two slashes", "Write one.")
         raise ConfigError(problems=[problem])
@@ -99,7 +101,7 @@ BETA = make_driver("beta", settings=BetaSettings, from_url=beta_url, pool_defaul
 
 
 @contextmanager
-def drivers(*values: Driver[Any, Any]) -> Iterator[Registry]:
+def drivers(*values: Driver[Any, Any]) -> Generator[Registry]:
     """A registry with these drivers registered, in place of that of the process."""
     with pytest.MonkeyPatch.context() as patch:
         fresh = Registry()

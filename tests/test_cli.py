@@ -29,7 +29,7 @@ def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path of imports, for packages that say they have a driver."""
     path = tmp_path / "plugins"
     path.mkdir()
-    monkeypatch.syspath_prepend(str(path))
+    monkeypatch.setattr(sys, "path", [str(path), *sys.path])
     yield path
     sys.modules.pop("broken_driver", None)
 

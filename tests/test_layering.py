@@ -31,12 +31,12 @@ LAYERS = [
     "cli",
     "__main__",
 ]
-"""Parts of the core from left to right; those in brackets share a place. None imports from its right."""
+"""The core from left to right; parts in brackets share a place. None imports what stands to its right."""
 
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in (layer if isinstance(layer, tuple) else (layer,))}
 
 EVERYWHERE = {*sys.stdlib_module_names, "pydantic", "pydantic_core"}
-"""What anybody may import; `pydantic_core` comes with pydantic, and its documentation sends one there for some types."""
+"""What anybody may import; `pydantic_core` is part of pydantic, which sends one there for some types."""
 
 LIBRARIES = {
     "cli": {"typer", "rich"},

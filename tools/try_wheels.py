@@ -68,7 +68,7 @@ class Trial:
             key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "DBCORE_"))
         }
 
-    def expect(self, what: str, command: Sequence[str | Path], *, code: int = 0, says: str = "") -> None:
+    def expect(self, what: str, command: Sequence[str | Path], *, code: int = 0, says: str = "") -> bool:
         """Run a command, and ask for an exit code and a text in what it prints."""
         done = subprocess.run(
             [str(part) for part in command],
@@ -85,6 +85,7 @@ class Trial:
         print(f"{'ok    ' if good else 'FAILED'} {what}", flush=True)
         if not good:
             print(f"exit code {done.returncode}, expected {code} and {says!r} in:\n{done.stdout}", flush=True)
+        return good
 
 
 def main() -> int:
@@ -93,9 +94,9 @@ def main() -> int:
         wheels = folder / "wheels"
         trial = Trial(folder)
         (folder / "db.toml").write_text(CONFIG)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-        trial.expect("three wheels are built", [*pip, "wheel", "--no-deps", "--wheel-dir", wheels, *PROJECTS])
-        if trial.failed:
+        pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        build = [*pip, "wheel", "--no-deps", "--wheel-dir", wheels, *PROJECTS]
+        if not trial.expect("three wheels are built", build):
             return 1
         core = next(wheels.glob("dbcore-*.whl"))
         sqlite = next(wheels.glob("dbcore_sqlite-*.whl"))
@@ -113,7 +114,7 @@ def main() -> int:
         hint = 'pip install "dbcore[cli]"'
         trial.expect("without its extra the command says what to install", [command, "check"], code=1, says=hint)
         trial.expect("so does the module", [python, "-m", "dbcore", "check"], code=1, says=hint)
-        everything = [f"{core}[cli,postgres,sqlite]", sqlite, postgres]
+        everything: list[str | Path] = [f"{core}[cli,postgres,sqlite]", sqlite, postgres]
         trial.expect("all of it is installed", [*pip, "install", *everything])
         trial.expect("what is installed fits together", [*pip, "check"])
         trial.expect("each package says that it is typed", [python, "-c", TYPED])

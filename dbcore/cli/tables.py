@@ -20,8 +20,10 @@ def connection_table(report: Report) -> Table:
     asked = report.answers is not None
     table = _table("connection", "driver", "pool", *(["server", "round trip", "TLS"] if asked else []))
     for name, config in report.configs.items():
-        answer = _answer(report.answers.get(name)) if report.answers is not None else []
-        table.add_row(Text(name), Text(config.driver), _pool(config), *answer)
+        row = [Text(name), Text(config.driver), Text(_pool(config))]
+        if report.answers is not None:
+            row += _answer(report.answers.get(name))
+        table.add_row(*row)
     return table
 
 

@@ -174,11 +174,11 @@ class ConnectionReader:
             self._problems.add_from(error, place)
             bad.add("url")
         for key, value in found.items():
-            if key in given or key in bad:
+            if key in RESERVED and key not in URL_KEYS:
+                self._problems.add(place.within(key), f"{key} cannot be part of a URL", "Write it beside the url.")
+            elif key in given or key in bad:
                 where = given[key].place if key in given else place
                 self._problems.add(where, f"{key} is in the URL as well", "Leave one of the two out.")
-            elif key in RESERVED and key not in URL_KEYS:
-                self._problems.add(place.within(key), f"{key} cannot be part of a URL", "Write it beside the url.")
             else:
                 given[key] = Given(value, place.within(key), isinstance(value, str))
 
@@ -214,6 +214,8 @@ def _flat(table: Mapping[Any, Any], place: Place, problems: Problems) -> dict[st
         flat[key] = Given(value, where)
 
     for key, value in table.items():
+        if value is None and key in OWN:
+            continue  # in code, the usual word for "not given"
         if not isinstance(key, str):
             problems.add(place, f"a key is no text but {type(key).__name__}", "Keys are names.")
         elif key == "pool" and isinstance(value, Mapping):
@@ -230,14 +232,14 @@ def _flat(table: Mapping[Any, Any], place: Place, problems: Problems) -> dict[st
 
 
 def _driver_keys(driver: KnownDriver, text: str) -> Mapping[str, Any]:
-    """What a URL says in the words of the driver. Raises `BadUrl`, or the `ConfigError` of a driver."""
+    """What a URL says in the words of the driver. Raises `BadUrl` or `ConfigError`."""
     if driver.from_url is None:
         return split_url(text).keys()
     try:
         return driver.from_url(text)
-    except ConfigError:
+    except (BadUrl, ConfigError):
         raise
-    except Exception:  # noqa: BLE001 (a driver may raise anything, and its text may quote the URL)
+    except Exception:  # whatever it is, its text may quote the URL
         raise BadUrl(f"the driver {driver.name!r} cannot read this URL") from None
 
 

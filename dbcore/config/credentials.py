@@ -30,12 +30,16 @@ def resolve_credentials(value: object, place: Place, problems: Problems) -> Cred
         return None
     try:
         found: object = attrgetter(path)(importlib.import_module(module))
-    except Exception as error:  # noqa: BLE001 (the user's module may raise anything; its text may hold anything)
-        why = f"no module named {error.name!r}" if isinstance(error, ModuleNotFoundError) else type(error).__name__
-        problems.add(place, f"{value!r} cannot be loaded: {why}", "Correct the name; the module must be importable.")
+    except Exception as error:  # the user's module may raise anything, with any text
+        why = type(error).__name__
+        if isinstance(error, ModuleNotFoundError):
+            # A user and password put here by mistake must not show; what a module of theirs misses may.
+            own = error.name is None or f"{module}.".startswith(f"{error.name}.")
+            why = "there is no such module" if own else f"it needs the module {error.name!r}"
+        problems.add(place, f"the function cannot be loaded: {why}", "Correct the name; its module must be importable.")
         return None
     if not callable(found):
-        problems.add(place, f"{value!r} is no function", "Name something that can be called without arguments.")
+        problems.add(place, "what it names is no function", "Name something that can be called without arguments.")
         return None
     return cast("Credentials", found)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-__all__ = ["BadUrl", "Url", "split_url"]
+__all__ = ["BadUrl", "Url", "decode", "split_url"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _QUERY_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,79}")
@@ -22,7 +22,7 @@ ENCODE = "Percent-encode special characters in user and password: '@' is %40, '/
 
 
 class BadUrl(Exception):
-    """What is wrong with a URL, and the cure; nothing of the URL is in it."""
+    """What is wrong with a URL, and the cure. A driver's `from_url` raises it; nothing of the URL may be in it."""
 
     def __init__(self, what: str, cure: str = ENCODE) -> None:
         super().__init__(what)
@@ -66,7 +66,7 @@ class Url:
 
 
 def split_url(text: str) -> Url:
-    """Take a URL apart. Raises `BadUrl`."""
+    """Take a URL apart, for a driver that reads its own: nothing is decoded yet. Raises `BadUrl`."""
     start = _SCHEME.match(text)
     if start is None:
         cure = f"A URL has the form {FORM}."
@@ -81,13 +81,14 @@ def split_url(text: str) -> Url:
         raise BadUrl("the URL has a '%' that no two hexadecimal digits follow")
     address, _, query = text[start.end() :].partition("?")
     authority, slash, path = address.partition("/")
-    if authority and "@" not in authority and "@" in text:
-        # Most likely a password with a slash or question mark in it. Read on, and half of it would be a database name.
-        raise BadUrl("the URL has an '@' where no user can stand")
+    if authority and ("@" in path or "@" in query):
+        # Most likely a password with a slash or question mark in it: half of it would be taken for a database name.
+        raise BadUrl("the URL has an '@' behind its host")
     return Url(start[1].lower(), authority, path if slash else None, _query(query))
 
 
 def decode(text: str) -> str:
+    """Percent-decode one part of a URL. Raises `BadUrl`."""
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -67,7 +67,7 @@ def validate(
     except ValidationError as error:
         _report(error, given, place, problems, model, bad)
         return None
-    except Exception as error:  # noqa: BLE001 (a validator of the driver; whatever it raises must not show a value)
+    except Exception as error:  # a validator of the driver: its text may hold a value
         problems.add(place, f"a validator of {model.__name__} failed: {type(error).__name__}", "See the driver's docs.")
         return None
     return None if bad or len(problems) > before else made

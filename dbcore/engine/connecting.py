@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import random
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -42,6 +43,8 @@ class Connecting(Generic[C]):
         self._engine = engine
         self.outage: Outage | None = None
         self._retry: asyncio.TimerHandle | None = None
+        self._patience = math.inf
+        """Longest pause between two probes that those who wait can bear."""
 
     def allowed(self, now: float) -> int | None:
         """How many connects may run at once: any number, or during an outage one probe when its time has come."""
@@ -54,11 +57,10 @@ class Connecting(Generic[C]):
 
     def hurry(self, now: float, budget: float) -> None:
         """Somebody with `budget` seconds began to wait: do not let the back-off sleep through all of them."""
-        if self.outage is not None and not self.outage.permanent:
-            soonest = now + budget / PATIENCE
-            if soonest < self.outage.retry_at:
-                self.outage.retry_at = soonest
-                self._schedule(self.outage)
+        self._patience = min(self._patience, max(budget / PATIENCE, self._engine.settings.backoff_min))
+        if self.outage is not None and not self.outage.permanent and now + self._patience < self.outage.retry_at:
+            self.outage.retry_at = now + self._patience
+            self._schedule(self.outage)
 
     def cancel_retry(self) -> None:
         if self._retry is not None:
@@ -103,6 +105,7 @@ class Connecting(Generic[C]):
         engine.books.growth *= 2
         engine.made_ready(slot)
         engine.opened.check(engine.books)
+        engine.pump()  # growth goes on while somebody waits
 
     def _failed(self, slot: Slot[C], started: float, error: BaseException) -> None:
         engine = self._engine
@@ -118,6 +121,10 @@ class Connecting(Generic[C]):
             outage = self.outage = Outage(error, permanent=permanent, now=now, delay=min(delay, settings.backoff_max))
         else:
             outage.error, outage.permanent = error, permanent
+        if engine.books.waiters:
+            outage.retry_at = min(outage.retry_at, now + self._patience)
+        else:
+            self._patience = math.inf
         engine.log.warning(
             "pool %s: connect failed (%s), next attempt in %.1f s: %s: %s",
             engine.name,

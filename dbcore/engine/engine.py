@@ -32,6 +32,7 @@ from dbcore.events import (
     CheckoutServed,
     CloseReason,
     ConnectionClosed,
+    ConnectionReleased,
     Event,
     Observer,
 )
@@ -238,6 +239,8 @@ class Engine(Generic[C]):
             self.log.exception("pool %s: is_clean raised; the connection will be reset", self.name)
             clean = False
         now = self.now()
+        if self._observe is not None:
+            self.emit(ConnectionReleased, held=now - slot.since)
         if not clean:
             if self.phase is RUNNING and slot.leave is None:
                 self.readiness.reset(slot)

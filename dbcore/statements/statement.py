@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from operator import itemgetter
 from types import NoneType
@@ -47,7 +48,7 @@ class Statement:
         self.text = text
         self._count = count
         self._names = names
-        self._known = frozenset(names or ())
+        self._known: AbstractSet[str] = frozenset(names or ())
         self._order = order
 
     @overload
@@ -74,7 +75,9 @@ class Statement:
             params = self._order(params)
         return self.text, params
 
-    def _fit(self, params: object) -> Sequence[Any]:
+    def _fit(self, params: Any) -> Sequence[Any]:
+        if params.__class__ is dict and self._names:
+            return self._by_name(params, self._names)
         if isinstance(params, (str, bytes, bytearray, memoryview)):
             raise self._error("the parameters are one text; put it into a list: [value]")
         if isinstance(params, Mapping):

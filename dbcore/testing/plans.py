@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-__all__ = ["Gate", "Plan", "Step", "fails", "hangs", "passes", "perform", "says_no", "says_yes", "slow", "waits"]
+__all__ = ["Gate", "Plan", "Step", "fails", "fresh", "hangs", "passes", "perform", "says_no", "says_yes", "slow", "waits"]
 
 
 class Gate:
@@ -104,7 +104,12 @@ async def perform(step: Step, waiting: set[asyncio.Future[None]]) -> None:
     if step.endless:
         await _wait(step, waiting)
     if step.error is not None:
-        raise step.error
+        raise fresh(step.error)
+
+
+def fresh(error: BaseException | type[BaseException]) -> BaseException:
+    """The error, without the traceback of the last time it was raised."""
+    return error() if isinstance(error, type) else error.with_traceback(None)
 
 
 async def _wait(

@@ -21,7 +21,7 @@ from typing import Literal
 from dbcore.driver import Hooks
 from dbcore.errors import DbConnectionError
 from dbcore.pool import PoolOps, Release
-from dbcore.testing.plans import Plan, Step, perform
+from dbcore.testing.plans import Plan, Step, fresh, perform
 
 __all__ = ["Call", "FakeConnection", "HookName", "Outcome", "Script"]
 
@@ -199,7 +199,7 @@ class Script:
             with self._call("connect", None) as call:
                 await perform(self.connect.take(), set())
                 if self.outage is not None:
-                    raise self.outage
+                    raise fresh(self.outage)
                 call.connection = len(self.connections) + 1
             connection = FakeConnection(len(self.connections) + 1)
             self.connections.append(connection)
@@ -252,7 +252,7 @@ class Script:
         with self._call("abort", connection):
             error = self.abort.take().error
             if error is not None:
-                raise error
+                raise fresh(error)
 
     # The books
 
@@ -285,7 +285,7 @@ class Script:
         step = plan.take()
         with self._call(hook, connection):
             if step.error is not None:
-                raise step.error
+                raise fresh(step.error)
         return truth if step.answer is None else step.answer
 
     def _handed_out(self, connection: FakeConnection) -> None:

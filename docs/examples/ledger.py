@@ -26,7 +26,7 @@ import dbcore as db
 ACCOUNTS = 12
 OPENING_CENTS = 1_000_00
 TASKS = 50
-TRANSFERS_PER_TASK = 40
+TRANSFERS_PER_TASK = 100
 MOST_RETRIES = 200
 
 
@@ -92,13 +92,7 @@ async def transfer(database: db.Database, source: int, target: int, cents: int, 
 
 async def move_money(database: db.Database, console: Console) -> tuple[Tally, float]:
     tally = Tally()
-    columns = (
-        TextColumn("moving money"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
+    columns = BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=TASKS * TRANSFERS_PER_TASK)
 
@@ -107,7 +101,8 @@ async def move_money(database: db.Database, console: Console) -> tuple[Tally, fl
             for _ in range(TRANSFERS_PER_TASK):
                 source, target = dice.sample(range(1, ACCOUNTS + 1), 2)
                 await transfer(database, source, target, dice.randint(1, 200_00), tally)
-                progress.update(bar, advance=1, description=f"[dim]pool: {database.stats()}")
+                pool = database.stats()
+                progress.update(bar, advance=1, description=f"{pool.in_use} in use, {pool.waiting} waiting")
 
         started = time.perf_counter()
         async with asyncio.TaskGroup() as group:

@@ -143,6 +143,7 @@ def test_a_scheme_with_a_plus_is_not_cut() -> None:
 
 def test_a_driver_reads_its_own_urls_and_its_problems_are_taken_over() -> None:
     assert only_problem("beta:////x").what == "the path has two slashes"
+    assert str(only_problem("beta://host")) == "url: there is no host in this URL. Leave it out."
 
 
 def test_what_a_driver_raises_over_a_url_is_not_shown() -> None:

@@ -48,7 +48,6 @@ class PostgresSettings(Settings):
     hostaddr: str | None = None
     passfile: str | None = None
     service: str | None = None
-    servicefile: str | None = None
     options: str | None = Field(None, description="Command-line options for the server, such as -c search_path=app.")
     connect_timeout: int | None = Field(
         None, ge=1, description="Seconds for each host that is tried. Left out: pool.connect_timeout, shared by the hosts."

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Home", "connect"]
 
 _INHERITED: list[Native] = []
-"""Connections of a parent process. To close one could spoil the parent's files, so they live as long as this process."""
+"""Connections of a parent process. To close one could spoil the parent's files, so they live as long as this one."""
 
 _PATIENCE = 1.0
 """Seconds that a closing event loop waits for a statement that hears no interrupt."""
@@ -55,9 +55,7 @@ class Connection(aiosqlite.Connection):
     """
 
     native: Native
-    """The `sqlite3` connection itself, which belongs to the worker thread."""
-    thread: threading.Thread
-    """The worker."""
+    """The `sqlite3` connection itself, which belongs to the worker thread. Absent until that has opened it."""
 
     def __init__(self, home: Home, settings: SqliteSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.parted = True
@@ -65,7 +63,10 @@ class Connection(aiosqlite.Connection):
         self.home = home
         self.lane = home.lane
         self.settings = settings
+        self.read_only = settings.read_only
         self.loop = loop
+        self.thread = threading.current_thread()
+        """The worker; until that has begun, the thread that makes this."""
         self.snapshot: Mapping[str, int] = {}
         """What the pragmas of the session were when it was new."""
         self.job: Job | None = None
@@ -89,6 +90,7 @@ class Connection(aiosqlite.Connection):
         self._aborted = False
         self._given_up = threading.Event()
         self._handover = threading.Lock()
+        self._opened: Native | None = None
         self._pid = os.getpid()
         super().__init__(self._open, 64)
 
@@ -97,7 +99,7 @@ class Connection(aiosqlite.Connection):
         self.thread = threading.current_thread()
         native, self.snapshot = open_native(self.home.place, self.settings, self._given_up)
         with self._handover:
-            self.native = native
+            self.native = self._opened = native
             if self._given_up.is_set():
                 native.close()
         return native
@@ -106,9 +108,8 @@ class Connection(aiosqlite.Connection):
         """Leave a connect alone: what it has opened is closed, and so is what it will open."""
         with self._handover:
             self._given_up.set()
-            native: Native | None = getattr(self, "native", None)  # absent until the worker has opened it
-        if native is not None:
-            native.close()
+        if self._opened is not None:
+            self._opened.close()
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -120,6 +121,8 @@ class Connection(aiosqlite.Connection):
         """
         if self.ending is not None:
             await self.quiet()
+        if self.parted:
+            raise _closed()
         job: Any = Job(work, arguments, self.pending, interruptible=interruptible)
         self.job = job
         try:
@@ -135,7 +138,7 @@ class Connection(aiosqlite.Connection):
             raise
         except (ValueError, sqlite3.Error) as error:
             if not self.is_open:
-                raise DbConnectionError("the connection was closed", retryable=True) from error
+                raise _closed() from error
             self.broken = self.broken or breaks_connection(error)
             raise
         finally:
@@ -148,7 +151,7 @@ class Connection(aiosqlite.Connection):
         Inside of a transaction a lock is an error at once, for whoever holds it may wait for this transaction; only
         `repeatable` work, a COMMIT, is done again there.
         """
-        alone = repeatable or not self.native.in_transaction
+        alone = repeatable or not self.inside
         try:
             return await self.run(work, *arguments)
         except sqlite3.OperationalError as error:
@@ -162,8 +165,8 @@ class Connection(aiosqlite.Connection):
             try:
                 return await self.run(work, *arguments)
             except sqlite3.OperationalError as error:
-                still = repeatable or not self.native.in_transaction
-                if not still or not is_busy(error) or self.loop.time() > deadline:
+                still_alone = repeatable or not self.inside
+                if not still_alone or not is_busy(error) or self.loop.time() > deadline:
                     raise
 
     async def _end(self, job: Job) -> None:
@@ -181,6 +184,7 @@ class Connection(aiosqlite.Connection):
             # An interrupt stays in force while any statement of the connection is open.
             for stream in tuple(self.streams):
                 stream.cut_off()
+        self.ending = None
         self.settle()
 
     def _interrupt(self, job: Job) -> None:
@@ -193,7 +197,6 @@ class Connection(aiosqlite.Connection):
         """Wait until nothing runs here that somebody has left behind."""
         if self.ending is not None:
             await asyncio.shield(self.ending)
-            self.ending = None
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -202,10 +205,9 @@ class Connection(aiosqlite.Connection):
         if self.parted or not self.thread.is_alive():
             return False
         try:
-            self.native.total_changes
+            return self.native.total_changes >= 0
         except sqlite3.ProgrammingError:
             return False
-        return True
 
     @property
     def is_quiet(self) -> bool:
@@ -223,14 +225,15 @@ class Connection(aiosqlite.Connection):
     def check(self, first: str = "") -> None:
         """Refuse a statement that would run outside of the transaction that it belongs to."""
         if self.begun and not self.pending:
-            if not self.native.in_transaction:
+            if not self.inside:
                 raise TransactionError(
-                    "the transaction is over: SQLite rolled it back when a statement failed or was cancelled, or a COMMIT or "
-                    "ROLLBACK was sent as text; leave the transaction block and begin anew"
+                    "the transaction is over: SQLite rolled it back when a statement failed or was cancelled, or a "
+                    "text said COMMIT or ROLLBACK; leave the transaction block and begin anew"
                 )
             if self.failed and first != "ROLLBACK":
                 raise TransactionError(
-                    "the transaction failed: of several statements sent together one failed; roll it back, or back to a savepoint"
+                    "the transaction failed: of several statements sent together one failed; "
+                    "roll it back, or back to a savepoint"
                 )
 
     def settle(self) -> None:
@@ -246,6 +249,11 @@ class Connection(aiosqlite.Connection):
 
     # -- parting -------------------------------------------------------------------------------------------------------
 
+    def stop(self) -> asyncio.Future[None] | None:
+        """Close behind what runs now, and end the worker."""
+        self.parted = True
+        return super().stop()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (aiosqlite's is bare)
+
     async def close(self) -> None:
         """Wait for the running statement, close, and end the worker. Harmless when called twice."""
         if self.parted:
@@ -256,7 +264,7 @@ class Connection(aiosqlite.Connection):
             ended = self.stop()
             if ended is not None and self.thread.is_alive():
                 await ended
-                while self.thread.is_alive():
+                while self.thread.is_alive():  # noqa: ASYNC110 (microseconds, and a thread sets no event of a loop)
                     await asyncio.sleep(0)
         finally:
             self.lane.give(self)
@@ -311,12 +319,20 @@ async def connect(home: Home, settings: SqliteSettings) -> Connection:
     connection = made.pop()
     try:
         await connection
-    except asyncio.CancelledError:
-        connection.give_up()
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError):
+            connection.give_up()
+        # aiosqlite has told the worker to end, and the worker reports to the loop, which must not be closed by then.
+        deadline = loop.time() + _PATIENCE
+        while connection.thread.is_alive() and loop.time() < deadline:  # noqa: ASYNC110 (as in close)
+            await asyncio.sleep(0.0005)
         raise
     finally:
         home.threads = {thread for thread in home.threads if thread.is_alive()}
-        if (thread := getattr(connection, "thread", None)) is not None:  # absent if the worker has not begun
-            home.threads.add(thread)
+        home.threads.add(connection.thread)
     connection.parted = False
     return connection
+
+
+def _closed() -> DbConnectionError:
+    return DbConnectionError("the connection was closed: by stop(), by a failed reset, or through `native`")

@@ -26,6 +26,9 @@ _KINDS: Mapping[int, ConstraintKind] = {
 }
 """Everything else (checks, triggers, types of a STRICT table) is a `check`."""
 
+_CONSTRAINT_DATATYPE = 3091
+"""A value of the wrong type for a STRICT table; the module has no name for it."""
+
 _WAITABLE = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY})
 """Somebody else has a lock that will be given back. BUSY_SNAPSHOT is not among them: no waiting cures it."""
 
@@ -90,7 +93,7 @@ def _from_sqlite(error: Exception) -> DbError:
             retryable=True,
         )
     if primary in _CONFLICTS:
-        return ConflictError(f"{text}: somebody else holds a lock on the database; run the transaction again", retryable=True)
+        return ConflictError(f"{text}: somebody else holds a lock; run the whole transaction again", retryable=True)
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return DbConnectionError(f"{text}: the database file was moved or deleted while it was open", retryable=True)
     if primary in _LOST:
@@ -112,7 +115,7 @@ def _constraint(error: Exception, code: int) -> ConstraintError:
     if code == sqlite3.SQLITE_CONSTRAINT_CHECK:
         found = _CHECK.fullmatch(said)
         constraint = found["name"] if found else None
-    elif code == sqlite3.SQLITE_CONSTRAINT_DATATYPE:
+    elif code == _CONSTRAINT_DATATYPE:
         found = _STRICT.fullmatch(said)
         table, columns = _table_and_columns(found["columns"]) if found else (None, [])
     elif kind == "unique" or kind == "not_null":

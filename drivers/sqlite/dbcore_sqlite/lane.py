@@ -106,7 +106,8 @@ class Line:
         return PoolTimeout(
             f"pool {self.name!r}: other writers were in front for {limit:g} s; SQLite has one at a time. "
             + (f"In a transaction: {'; '.join(writing)}. " if writing else "")
-            + "Keep write transactions short, use read_only=True for those that only read, or raise pool.checkout_timeout.",
+            + "Keep write transactions short, use read_only=True for those that only read, or raise "
+            "pool.checkout_timeout.",
             reason="writers",
             stats=stats,
             holders=holders,
@@ -116,10 +117,10 @@ class Line:
 class Lane:
     """The right to write, held by one connection at a time; with `everything`, to read as well."""
 
-    __slots__ = ("_line", "everything", "owner", "task")
+    __slots__ = ("everything", "line", "owner", "task")
 
     def __init__(self, line: Line, *, everything: bool) -> None:
-        self._line = line
+        self.line = line
         self.everything = everything
         """There is no WAL: readers and writers shut each other out, so every statement needs the lane."""
         self.owner: Connection | None = None
@@ -129,7 +130,7 @@ class Lane:
     def take_now(self, connection: Connection) -> bool:
         if self.owner is connection:
             return True
-        if self._line.enter_now():
+        if self.line.enter_now():
             self.owner = connection
             self.task = asyncio.current_task()
             return True
@@ -140,23 +141,23 @@ class Lane:
         if self.take_now(connection):
             return
         self.refuse_own(asyncio.current_task())
-        await self._line.enter(timeout)
+        await self.line.enter(timeout)
         self.owner = connection
         self.task = asyncio.current_task()
 
     def refuse_own(self, task: asyncio.Task[Any] | None) -> None:
         if task is not None and self.task is task:
-            what = "an in-memory database has one user at a time" if self.everything else "SQLite has one writer at a time"
+            what = "without WAL there is one user at a time" if self.everything else "SQLite has one writer at a time"
             raise PoolDeadlock(
-                f"pool {self._line.name!r}: task {task.get_name()!r} waits for itself: it has a transaction open on another "
-                f"connection, and {what}. Use that connection for this statement too, or end its transaction first."
+                f"pool {self.line.name!r}: task {task.get_name()!r} waits for itself: it has a transaction open on "
+                f"another connection, and {what}. Use that connection for this too, or end its transaction first."
             )
 
     def give(self, connection: Connection) -> None:
         """Give the lane to the next in line; nothing happens if it is not this connection's."""
         if self.owner is connection:
             self.owner = self.task = None
-            self._line.leave()
+            self.line.leave()
 
 
 class Gate:
@@ -190,6 +191,18 @@ class Gate:
                 self._line.leave()
 
         return release
+
+    def close(self) -> None:
+        """Admit nobody any more; those who wait fail with `PoolClosed`. Who is inside may still write."""
+        self._line.close()
+
+    def report_with(self, stats: Callable[[], Stats] | None, holders: Callable[[], tuple[Holder, ...]] | None) -> None:
+        """Say who is asked for the facts in a `PoolTimeout`, here and in the lane."""
+
+        def report() -> tuple[Stats | None, tuple[Holder, ...]]:
+            return (stats() if stats else None), (holders() if holders else ())
+
+        self._line.report = self._lane.line.report = report
 
     def time_left(self) -> float | None:
         """Seconds that the running task's admission has left for the lane; `None` if it was not admitted."""

@@ -78,10 +78,11 @@ def _set_up(native: Native, place: Place, settings: SqliteSettings, given_up: Ev
                 native.execute(text).close()
             if place.path is not None:
                 _set_journal_mode(native, settings)
-            return
         except sqlite3.OperationalError as error:
             if not is_busy(error) or given_up.is_set() or time.monotonic() > deadline:
                 raise
+        else:
+            return
         given_up.wait(pause * random.uniform(0.5, 1.5))  # noqa: S311 (spreads retries, guards nothing)
         pause = min(pause * 2, 0.05)
 
@@ -117,8 +118,8 @@ def _set_journal_mode(native: Native, settings: SqliteSettings) -> None:
     got = native.execute(f"PRAGMA journal_mode = {settings.journal_mode}").fetchone()[0]
     if got != settings.journal_mode:
         raise DbConnectionError(
-            f"SQLite keeps journal_mode {got!r} for this file instead of {settings.journal_mode!r}, as it does where the file "
-            f"system has no shared memory (network drives); set journal_mode = {got!r}, or move the file to a local disk"
+            f"SQLite keeps journal_mode {got!r} for this file instead of {settings.journal_mode!r}, as it does where "
+            f"the file system has no shared memory (network drives); set journal_mode = {got!r}, or move the file"
         )
 
 
@@ -137,7 +138,8 @@ def _explain(error: sqlite3.Error, place: Place, settings: SqliteSettings) -> Db
     code = name_of(error)
     if is_busy(error):
         return DbConnectionError(
-            f"{place.path} was locked by somebody else for busy_timeout = {settings.busy_timeout:g} s ({code})", retryable=True
+            f"{place.path} was locked by somebody else for busy_timeout = {settings.busy_timeout:g} s ({code})",
+            retryable=True,
         )
     path = place.path
     if path is None:
@@ -171,7 +173,7 @@ def _trouble(path: Path, settings: SqliteSettings) -> str | None:
         if not os.access(path, needed):
             return f"no permission to open {path}; allow this user to read and write it, or set read_only = true"
         if not settings.read_only and not os.access(path.parent, os.W_OK):
-            return f"no permission to write in {path.parent}, where SQLite keeps its journal; allow it, or set read_only = true"
+            return f"no permission to write in {path.parent}, where the journal goes; allow it, or set read_only"
     except OSError as problem:
         return f"{path} cannot be reached: {os.strerror(problem.errno or errno.EIO)}"
     return None

@@ -12,15 +12,26 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dbcore.config import Settings
-from dbcore.config.urls import BadUrl, decode, split_url
+from dbcore.config.urls import decode, split_url
+from dbcore.errors import ConfigError
 
 __all__ = ["MEMORY", "SqliteSettings", "from_url"]
 
 MEMORY = ":memory:"
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OWN_KEYS = ("busy_timeout", "cache_size", "foreign_keys", "journal_mode", "mmap_size", "query_only", "synchronous", "temp_store")
-_OWN_CURES = {"query_only": "read_only"}
+_OWN_KEYS = frozenset(
+    {
+        "busy_timeout",
+        "cache_size",
+        "foreign_keys",
+        "journal_mode",
+        "mmap_size",
+        "query_only",
+        "synchronous",
+        "temp_store",
+    }
+)
 
 
 class SqliteSettings(Settings):
@@ -28,18 +39,23 @@ class SqliteSettings(Settings):
 
     path: str = Field(
         min_length=1,
-        description="The database file, relative to the file that names it; ':memory:' for one that lives as long as the pool.",
+        description="The database file, relative to the config that names it; ':memory:' lives as long as the pool.",
     )
     journal_mode: Literal["wal", "delete", "truncate", "persist", "memory", "off"] = Field(
-        "wal", description="With 'wal' readers and the writer do not disturb each other; with the others they take turns."
+        "wal", description="With 'wal' readers and the writer do not disturb each other; else they take turns."
     )
     synchronous: Literal["off", "normal", "full", "extra"] = Field(
-        "normal", description="When SQLite waits for the disk. 'normal' with WAL: a power cut may lose the last commits, never the file."
+        "normal",
+        description="When SQLite waits for the disk. 'normal': a power cut may lose the last commits, never the file.",
     )
-    foreign_keys: bool = Field(True, description="Foreign keys are enforced.")
+    foreign_keys: bool = Field(default=True, description="Foreign keys are enforced.")
     busy_timeout: float = Field(5, ge=0, description="Seconds to wait for a lock that another process holds.")
-    cache_size: int | None = Field(None, description="Pages kept in memory by each connection; negative: KiB. None: SQLite's default.")
-    mmap_size: int | None = Field(None, ge=0, description="Bytes of the file that are mapped into memory. None: SQLite's default.")
+    cache_size: int | None = Field(
+        None, description="Pages that each connection keeps in memory; negative: KiB. None: SQLite's default."
+    )
+    mmap_size: int | None = Field(
+        None, ge=0, description="Bytes of the file that are mapped into memory. None: SQLite's default."
+    )
     temp_store: Literal["default", "file", "memory"] | None = Field(
         None, description="Where temporary tables and sorts live. None: SQLite's default."
     )
@@ -47,9 +63,11 @@ class SqliteSettings(Settings):
         default_factory=dict[str, bool | int | float | str],
         description="Further pragmas, set on each new connection before the others.",
     )
-    create: bool = Field(True, description="A missing file is created; otherwise it is an error.")
-    read_only: bool = Field(False, description="The file is opened for reading only.")
-    writers: int = Field(2, ge=1, description="Write transactions that may hold a connection at once; the others wait without one.")
+    create: bool = Field(default=True, description="A missing file is created; otherwise it is an error.")
+    read_only: bool = Field(default=False, description="The file is opened for reading only.")
+    writers: int = Field(
+        2, ge=1, description="Write transactions that may hold a connection at once; the others wait without one."
+    )
 
     @property
     def in_memory(self) -> bool:
@@ -63,7 +81,8 @@ class SqliteSettings(Settings):
             if not _IDENTIFIER.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of a pragma: letters, digits and underscores")
             if name.lower() in _OWN_KEYS:
-                raise ValueError(f"{name} has a key of its own; set {_OWN_CURES.get(name.lower(), name.lower())} instead")
+                own = "read_only" if name.lower() == "query_only" else name.lower()
+                raise ValueError(f"{name} has a key of its own; set {own} instead")
             if known and name.lower() not in known:
                 close = get_close_matches(name.lower(), known, n=1)
                 hint = f"; did you mean {close[0]}?" if close else ""
@@ -73,7 +92,7 @@ class SqliteSettings(Settings):
     @model_validator(mode="after")
     def _possible(self) -> SqliteSettings:
         if self.in_memory and self.read_only:
-            raise ValueError("an in-memory database begins empty, so read_only leaves nothing to read; leave one of them out")
+            raise ValueError("an in-memory database begins empty and read_only leaves it so; leave one of them out")
         if self.in_memory and not self.create:
             raise ValueError("an in-memory database is always created; leave create out, or name a file")
         if self.read_only and "create" in self.model_fields_set and self.create:
@@ -98,17 +117,17 @@ def from_url(url: str) -> Mapping[str, Any]:
     """
     parts = split_url(url)
     if parts.authority:
-        raise BadUrl(
-            "a SQLite URL has no host: two slashes were written where a path needs three",
-            "Write sqlite:///app.db for a path relative to the config, sqlite:////var/app.db for an absolute one.",
+        raise ConfigError(
+            "a SQLite URL has no host: write sqlite:///app.db, with three slashes, for a path relative to the config, "
+            "sqlite:////var/app.db for an absolute one"
         )
     if parts.path == "":
-        raise BadUrl("the SQLite URL names no file", "Write sqlite:///app.db, or sqlite:// for an in-memory database.")
+        raise ConfigError("the SQLite URL names no file: write sqlite:///app.db, or sqlite:// for a database in memory")
     found: dict[str, Any] = {"path": MEMORY if parts.path is None else decode(parts.path)}
     pragmas: dict[str, str] = {}
     for key, value in parts.query:
         if key == "path":
-            raise BadUrl("path is in the URL twice: in its query and before that", "Leave the one in the query out.")
+            raise ConfigError("path is in the URL twice: leave out the one in its query")
         if key.startswith("pragmas."):
             pragmas[key.removeprefix("pragmas.")] = decode(value)
         else:

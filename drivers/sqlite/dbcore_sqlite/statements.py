@@ -10,7 +10,7 @@ from dbcore.driver import Result
 from dbcore.errors import DbError, QueryError
 from dbcore.statements.parse import split
 from dbcore_sqlite.connection import Connection
-from dbcore_sqlite.errors import name_of
+from dbcore_sqlite.errors import code_of, name_of
 from dbcore_sqlite.job import Native
 from dbcore_sqlite.values import encode, encode_rows
 from dbcore_sqlite.words import SYNTAX, Kind, look
@@ -56,7 +56,7 @@ async def script(connection: Connection, sql: str) -> None:
         await together(connection, kinds, _script, statements)
         return
     if connection.begun:
-        raise QueryError("the script has BEGIN, COMMIT or ROLLBACK of its own; run it outside of transaction(), or take them out")
+        raise QueryError("the script has BEGIN, COMMIT or ROLLBACK; run it outside of a transaction, or take them out")
     note(connection, kinds)
     await connection.lane.take(connection)
     try:
@@ -68,13 +68,14 @@ async def script(connection: Connection, sql: str) -> None:
 async def prepare(connection: Connection, sql: str) -> Kind:
     """Whatever comes before a statement: refuse it, note what it does to the session, wait for its turn to write."""
     kind = look(sql)
+    if connection.ending is not None:
+        await connection.quiet()
     if kind.session:
         note(connection, [kind])
     if connection.begun:
         connection.check(kind.first)
-    elif kind.writes or connection.lane.everything:
-        if not connection.lane.take_now(connection):
-            await connection.lane.take(connection)
+    elif (kind.writes or connection.lane.everything) and not connection.lane.take_now(connection):
+        await connection.lane.take(connection)
     return kind
 
 
@@ -88,13 +89,15 @@ def note(connection: Connection, kinds: Sequence[Kind]) -> None:
 
 async def together(connection: Connection, kinds: Sequence[Kind], work: Callable[..., Any], *arguments: Any) -> Any:
     """Run work of several statements: inside of the open transaction, which fails with it, or in one of its own."""
+    if connection.ending is not None:
+        await connection.quiet()
     note(connection, kinds)
-    if connection.begun or connection.native.in_transaction:
+    if connection.begun or connection.inside:
         connection.check()
         try:
             return await connection.work(work, *arguments)
         except BaseException:
-            connection.failed = bool(connection.begun)
+            connection.failed = bool(connection.begun) and not connection.pending
             raise
     writes = any(kind.writes for kind in kinds)
     if writes or connection.lane.everything:
@@ -124,6 +127,7 @@ def _query(native: Native, sql: str, params: Sequence[Any]) -> Result:
 
 
 def columns_of(cursor: sqlite3.Cursor) -> tuple[str, ...]:
+    """Return the names of the columns; none for a statement that returns no rows."""
     description = cursor.description
     return tuple([column[0] for column in description]) if description is not None else ()
 
@@ -167,7 +171,7 @@ def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.Oper
 
     A statement that can be prepared failed as it ran; one that cannot was never given its parameters.
     """
-    if not params or error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+    if not params or code_of(error) != sqlite3.SQLITE_ERROR:
         return
     try:
         _execute(native, f"EXPLAIN {sql}", [None] * len(params)).close()

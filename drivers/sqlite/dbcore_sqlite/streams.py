@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from dbcore.driver import Result
@@ -56,11 +56,11 @@ class Stream:
             self.cursor.close()
 
 
-async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncIterator[Result]:
+async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncGenerator[Result, None]:
     """Yield the rows of a statement, at most `size` at a time. `aclose` closes the cursor, cancelled or not."""
     kind = await prepare(connection, sql)
     lane = connection.lane
-    this = Stream(connection, holds_lane=lane.owner is connection and not connection.begun)
+    this = Stream(connection, holds_lane=lane.owner is connection and (lane.everything or not connection.begun))
     connection.streams.add(this)
     try:
         result: Result = await connection.work(this.begin, sql, encode(params), size)
@@ -68,7 +68,8 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
         while result.count == size:
             if this.is_cut_off:
                 raise QueryError(
-                    "the stream was closed early: another statement on its connection was cancelled, or the connection was reset"
+                    "the stream was closed early: a statement beside it on its connection was cancelled, "
+                    "or the connection was released"
                 )
             connection.check(kind.first)
             result = await connection.run(this.go_on, size)

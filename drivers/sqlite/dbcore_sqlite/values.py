@@ -6,6 +6,7 @@ The adapters of the `sqlite3` module are not used: they belong to the whole proc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -37,10 +38,8 @@ def encode_rows(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
 def _datetime(value: datetime) -> str:
     """A moment is kept in UTC, so that texts sort as moments do; a naive datetime keeps its wall time."""
     if value.tzinfo is not None:
-        try:
+        with suppress(OverflowError):  # within a day of year 1 or 9999: it keeps its offset
             value = value.astimezone(UTC)
-        except OverflowError:
-            pass  # within a day of year 1 or 9999: it keeps its offset
     return value.isoformat(" ")
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for every test. `async def` tests run in a fresh event loop each; warnings are errors."""
+"""For every test, here and of the drivers: `async def` tests run in a fresh event loop each; a Postgres is at hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import inspect
 
 import pytest
+
+pytest_plugins = ["postgres_server"]
 
 
 @pytest.hookimpl(tryfirst=True)

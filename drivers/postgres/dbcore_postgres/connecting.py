@@ -1,0 +1,166 @@
+"""Connecting: every host and address in turn, without blocking, and with the code of what went wrong.
+
+libpq puts the SQLSTATE of a refused login into its text only, and only when told to; psycopg does not tell it. Here it is
+told, through the pointer that psycopg hands out for such cases, so that failures are told apart by code: texts are
+translated by the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_attempts_async, make_conninfo
+from psycopg.waiting import Wait, wait_conn_async
+
+from dbcore.errors import DbConnectionError
+from dbcore_postgres.connection import OK, USED, Connection
+from dbcore_postgres.errors import is_transient
+from dbcore_postgres.prepared import Prepared
+from dbcore_postgres.settings import PostgresSettings, conninfo, startup_options
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGenConn
+    from psycopg.pq.abc import PGconn
+
+__all__ = ["Connector"]
+
+_DEFAULT, _VERBOSE = 1, 2
+_CODE = re.compile(r":  ([0-9A-Z]{5}): ")
+"""`FATAL:  28P01: ...`: the severity is translated, two spaces and the code follow it."""
+_TLS_REQUIRED = frozenset({"require", "verify-ca", "verify-full"})
+_SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
+_UNKNOWN_SETTING = frozenset({"42704", "22023"})
+"""The server does not know, or cannot do, what the start-up options ask for."""
+_BY_ROLE = frozenset({"standby", "read-only", "prefer-standby"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    text: str
+    sqlstate: str | None = None
+    permanent: bool = False
+
+
+class _ConnectFailed(Exception):
+    def __init__(self, failure: _Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Connector:
+    """Opens connections of one pool."""
+
+    def __init__(self, *, timeout: float, full_reset: bool) -> None:
+        self._timeout = timeout
+        self._full_reset = full_reset
+        self._check_interval = True
+        """Until a server refuses it: `client_connection_check_interval` is new in PostgreSQL 14, and not on every system."""
+
+    async def __call__(self, settings: PostgresSettings) -> Connection:
+        """Open a connection, or raise `DbConnectionError`: `retryable` where it may get better by itself."""
+        asked = self._check_interval
+        failures = await self._try(settings)
+        if isinstance(failures, Connection):
+            return failures
+        if asked and any(failure.sqlstate in _UNKNOWN_SETTING for failure in failures):
+            self._check_interval = False
+            failures = await self._try(settings)
+            if isinstance(failures, Connection):
+                return failures
+            self._check_interval = True
+        raise _error(failures)
+
+    async def _try(self, settings: PostgresSettings) -> Connection | list[_Failure]:
+        params: dict[str, Any] = dict(conninfo(settings))
+        options = startup_options(settings, check_interval=self._check_interval)
+        if options is not None:
+            params["options"] = options
+        try:
+            attempts = await conninfo_attempts_async(params)
+        except (psycopg.OperationalError, OSError) as error:
+            return [_Failure(str(error))]
+        timeout = settings.connect_timeout or self._timeout / len(attempts)
+        failures: list[_Failure] = []
+        for attempt in attempts:
+            try:
+                pgconn = await _connect(make_conninfo("", **attempt), timeout)
+            except _ConnectFailed as error:
+                failures.append(await _look_closer(error.failure, settings, attempt))
+            else:
+                return await self._ready(pgconn, settings)
+        return failures
+
+    async def _ready(self, pgconn: PGconn, settings: PostgresSettings) -> Connection:
+        connection = Connection(pgconn)
+        await connection.set_autocommit(True)
+        connection.marks = 0
+        connection.prepared = Prepared(0 if settings.pooler == "transaction" else settings.prepared_statements)
+        connection.mark_use = USED if self._full_reset else 0
+        connection.retire_read_only = settings.target_session_attrs not in _BY_ROLE
+        return connection
+
+
+async def _connect(info: str, timeout: float) -> PGconn:  # noqa: ASYNC109 (psycopg's own waiting takes it)
+    made: list[PGconn] = []
+    try:
+        await wait_conn_async(_dial(info, made), interval=0.1, timeout=timeout)
+    except psycopg.OperationalError as error:
+        _finish(made)
+        raise _ConnectFailed(_Failure(f"no answer within {timeout:g} s" if not str(error) else str(error))) from error
+    except BaseException:
+        _finish(made)
+        raise
+    pgconn = made[0]
+    pgconn.nonblocking = 1
+    return pgconn
+
+
+def _finish(made: list[PGconn]) -> None:
+    for pgconn in made:
+        pgconn.finish()
+
+
+def _dial(info: str, made: list[PGconn]) -> PQGenConn[None]:
+    pgconn = pq.PGconn.connect_start(info.encode())
+    made.append(pgconn)
+    _set_verbosity(pgconn, _VERBOSE)
+    stage = pgconn.status
+    while pgconn.status != pq.ConnStatus.BAD:
+        stage = pgconn.status
+        match pgconn.connect_poll():
+            case pq.PollingStatus.READING:
+                wait = Wait.R
+            case pq.PollingStatus.WRITING:
+                wait = Wait.W
+            case pq.PollingStatus.OK:
+                _set_verbosity(pgconn, _DEFAULT)
+                return
+            case _:
+                break
+        while not (yield pgconn.socket, wait):
+            pass
+    raise _ConnectFailed(_failure(pgconn, stage))
+
+
+def _failure(pgconn: PGconn, stage: int) -> _Failure:
+    text = pgconn.get_error_message()
+    found = _CODE.search(text)
+    sqlstate = found[1] if found else None
+    if sqlstate is None and pgconn.needs_password:
+        sqlstate = "28P01"
+    line = (text.splitlines() or ["the connection failed"])[0]
+    return _Failure(_CODE.sub(":  ", line), sqlstate, permanent=not is_transient(sqlstate))
+
+
+def _load_set_verbosity() -> Any:  # noqa: ANN401 (a foreign function has no type)
+    """libpq's PQsetErrorVerbosity, of the very libpq that psycopg uses: found through psycopg's extension module."""
+    module = __import__(type(pq.PGconn).__module__ if False else pq.PGconn.__module__, fromlist=["__file__"])
+    return module

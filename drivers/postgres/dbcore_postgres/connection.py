@@ -1,0 +1,174 @@
+"""The native connection: psycopg's own, with what the driver has to know about it, and the hooks that judge and end it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import AsyncRawCursor, pq
+from psycopg.adapt import AdaptersMap, Transformer
+from psycopg.rows import tuple_row
+
+from dbcore.driver import ServerInfo, TransactionStatus
+from dbcore.errors import DbConnectionError
+from dbcore_postgres.prepared import Prepared
+from dbcore_postgres.values import ADAPTERS
+
+if TYPE_CHECKING:
+    from psycopg.abc import PQGen, RV
+    from psycopg.pq.abc import PGconn
+
+__all__ = [
+    "NATIVE",
+    "RETIRED",
+    "SESSION",
+    "STREAM",
+    "USED",
+    "Connection",
+    "abort",
+    "close",
+    "in_transaction",
+    "is_clean",
+    "is_usable",
+    "server_info",
+    "touch",
+    "transaction_status",
+]
+
+IDLE = int(pq.TransactionStatus.IDLE)
+ACTIVE = int(pq.TransactionStatus.ACTIVE)
+IN_TRANSACTION = int(pq.TransactionStatus.INTRANS)
+OK = int(pq.ConnStatus.OK)
+
+# What happened to a session since it was last known to be pristine: `Connection.marks`.
+SESSION = 1
+"""A statement that changes the session was seen."""
+NATIVE = 2
+"""psycopg's own interface was used, so anything may have happened."""
+STREAM = 4
+"""A stream is open."""
+RETIRED = 8
+"""The server said something after which this connection is of no more use."""
+USED = 16
+"""It was used at all; noted where every use is followed by a reset."""
+
+
+class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """A psycopg connection in autocommit mode, on which psycopg's own interface can be used as well.
+
+    Its cursors are raw ones (`$1`) and prepare nothing, for psycopg would end all prepared statements of the session,
+    this driver's too, when it sees a DROP, an ALTER or a ROLLBACK.
+    """
+
+    def __init__(self, pgconn: PGconn, *args: Any, **kwargs: Any) -> None:
+        self._map = AdaptersMap(ADAPTERS)
+        super().__init__(pgconn, *args, **kwargs)
+        self.cursor_factory = AsyncRawCursor
+        self.prepare_threshold = None
+        self.transformer = Transformer(self)
+        self.prepared = Prepared(0)
+        self.marks = 0
+        self.mark_use = 0
+        """`USED` where each use is followed by a reset, else 0."""
+        self.retire_read_only = True
+        """A server that says "read-only" is not the one that the pool wants."""
+        self.pending: bytes | None = None
+        """A BEGIN that goes along with the next statement."""
+        self.block = False
+        """A transaction was begun by `begin` and is not over."""
+        self.read_only_block = False
+        self.waiter: asyncio.Future[None] | None = None
+        """What the statement that is under way waits for."""
+        self.column_types: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[int, ...]] = {}
+        """Types of the columns that `insert_many` filled last."""
+        self._poll = select.poll()
+        self._poll.register(pgconn.socket, select.POLLIN)
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return self._map
+
+    async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:  # noqa: ASYNC109 (psycopg's signature)
+        """Everything that psycopg itself does on the connection comes through here."""
+        self.marks |= NATIVE
+        if timeout is None:  # psycopg before 3.3 knows no timeout
+            return await super().wait(gen, interval)
+        return await super().wait(gen, interval, timeout)
+
+    def has_input(self) -> bool:
+        """Say whether something can be read, without waiting and without reading it."""
+        return bool(self._poll.poll(0))
+
+    async def restore_defaults(self) -> None:
+        """Undo what a user of psycopg's interface may have set on the object itself."""
+        self.cursor_factory = AsyncRawCursor
+        self.row_factory = tuple_row
+        self.prepare_threshold = None
+        if not self.autocommit:
+            await self.set_autocommit(True)
+        if not (self.isolation_level is self.read_only is self.deferrable is None):
+            await self.set_isolation_level(None)
+            await self.set_read_only(None)
+            await self.set_deferrable(None)
+
+
+def is_usable(connection: Connection) -> bool:
+    """Say whether nothing speaks against the connection. Readable while idle means a goodbye, a notice, or the end."""
+    return connection.pgconn.status == OK and not connection.has_input()
+
+
+def is_clean(connection: Connection) -> bool:
+    """Say whether there is nothing to reset. A connection that is lost is never in the status IDLE, which is 0."""
+    return not (connection.marks or connection.pending or connection.pgconn.transaction_status)
+
+
+def in_transaction(connection: Connection) -> bool:
+    return connection.pending is not None or connection.block or connection.pgconn.transaction_status >= IN_TRANSACTION
+
+
+def transaction_status(connection: Connection) -> TransactionStatus:
+    if connection.pending is not None:
+        return "open"
+    status = connection.pgconn.transaction_status
+    if status == IDLE:
+        return "idle"
+    if status == IN_TRANSACTION:
+        return "open"
+    if status == ACTIVE:  # a stream is open, and the server tells only when it has ended
+        return "open" if connection.block else "idle"
+    return "failed"
+
+
+def touch(connection: Connection) -> None:
+    connection.marks |= NATIVE
+
+
+async def close(connection: Connection) -> None:
+    await connection.close()
+
+
+def abort(connection: Connection) -> None:
+    """Drop the connection at once; whoever waits for it is woken with an error."""
+    if connection.lock.locked() and connection.pgconn.status == OK:
+        # psycopg waits on the socket itself: it must see the end, and not another file that gets the same number.
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as own:
+            own.shutdown(socket.SHUT_RDWR)
+        return
+    waiter, connection.waiter = connection.waiter, None
+    if waiter is not None and not waiter.done() and not waiter.get_loop().is_closed():
+        loop = waiter.get_loop()
+        loop.remove_reader(connection.pgconn.socket)
+        loop.remove_writer(connection.pgconn.socket)
+        waiter.set_exception(psycopg.OperationalError("the connection was dropped"))
+    connection.pgconn.finish()
+
+
+async def server_info(connection: Connection) -> ServerInfo:
+    version = connection.pgconn.parameter_status(b"server_version")
+    if version is None:
+        raise DbConnectionError("the server did not say its version")
+    return ServerInfo(version=f"PostgreSQL {version.decode().split()[0]}", tls=connection.pgconn.ssl_in_use)

@@ -1,0 +1,152 @@
+"""insert_many: rows by COPY, in binary where the types of the columns are known."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from dbcore.errors import QueryError
+from dbcore_postgres.connection import Connection
+from dbcore_postgres.encoding import BINARY_TYPES, BinaryRows, Encoder, Misfit, TextRows
+from dbcore_postgres.statements import Trip
+from dbcore_postgres.wire import Command, abandon, collect, flush, lost, pipeline, ready, simple
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+__all__ = ["insert_many"]
+
+Row = Sequence[Any]
+Target = tuple[tuple[str, ...], tuple[str, ...]]
+"""A table and its columns."""
+
+_CHUNK = 500
+"""Rows that are turned into bytes and sent at once."""
+_PIECE = 128 * 1024
+"""libpq keeps what it cannot send; given much more at once, it copies that around."""
+_REMEMBERED = 50
+
+
+async def insert_many(
+    connection: Connection,
+    table: tuple[str, ...],
+    columns: Sequence[str],
+    rows: Iterable[Row] | AsyncIterable[Row],
+) -> int:
+    """Load rows by COPY, all or nothing; return how many.
+
+    A row that does not fit its columns is a `QueryError` that says which, and so is one of another length. What `rows`
+    itself raises goes through.
+    """
+    target = (tuple(table), tuple(columns))
+    if not columns:
+        raise QueryError("insert_many needs at least one column")
+    chunks = _chunks(rows)
+    try:
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            return 0
+        types = connection.column_types.get(target) or await _describe(connection, target)
+        encoder, data = _encoder(connection, types, target[1], chunk)
+        statement = f"COPY {_quoted(table)} ({', '.join(_quoted((column,)) for column in columns)}) FROM STDIN ".encode()
+        await _start(connection, target, statement + encoder.format)
+        try:
+            await _send(connection, encoder.first + data)
+            async for chunk in chunks:
+                await _send(connection, encoder.encode(chunk))
+            await _send(connection, encoder.last)
+            connection.pgconn.put_copy_end()
+        except psycopg.OperationalError as error:
+            lost(connection, error)
+        except Exception:
+            await _give_up(connection)
+            raise
+        except BaseException:
+            await abandon(connection)
+            raise
+    finally:
+        await chunks.aclose()
+    done = await collect(connection)
+    return done[-1].command_tuples or 0
+
+
+def _encoder(connection: Connection, types: Sequence[int], columns: Sequence[str], rows: list[Row]) -> tuple[Encoder, bytes]:
+    """Choose the format by the first rows: text takes more than binary does, and is slower. Return them encoded."""
+    if all(type_ in BINARY_TYPES for type_ in types):
+        binary = BinaryRows(connection, types, columns)
+        with contextlib.suppress(Misfit):
+            return binary, binary.encode(rows)
+    text = TextRows(connection, columns)
+    return text, text.encode(rows)
+
+
+async def _start(connection: Connection, target: Target, statement: bytes) -> None:
+    begin, connection.pending = connection.pending, None
+    connection.marks |= connection.mark_use
+    try:
+        await simple(connection, statement if begin is None else begin + b"; " + statement)
+    except psycopg.Error:
+        connection.column_types.pop(target, None)  # the table may have been changed
+        raise
+
+
+async def _give_up(connection: Connection) -> None:
+    """End COPY so that nothing of it is kept; the error that the server has for that says nothing new."""
+    with contextlib.suppress(psycopg.Error):
+        connection.pgconn.put_copy_end(b"the rows ended with an error")
+        await collect(connection)
+
+
+async def _describe(connection: Connection, target: Target) -> tuple[int, ...]:
+    """Ask for the types of the columns: one trip, which takes along a BEGIN that waits."""
+    table, columns = target
+    pgconn = connection.pgconn
+    text = f"SELECT {', '.join(_quoted((column,)) for column in columns)} FROM {_quoted(table)}".encode()  # noqa: S608 (quoted)
+    described: list[PGresult] = []
+    commands: list[Command] = [
+        *Trip(connection).begin(),
+        (partial(pgconn.send_prepare, b"", text), None),
+        (partial(pgconn.send_describe_prepared, b""), described.append),
+    ]
+    await pipeline(connection, commands)
+    types = tuple(described[0].ftype(number) for number in range(described[0].nfields))
+    if len(connection.column_types) >= _REMEMBERED:
+        connection.column_types.clear()
+    connection.column_types[target] = types
+    return types
+
+
+async def _send(connection: Connection, data: bytes) -> None:
+    pgconn = connection.pgconn
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE] if len(data) > _PIECE else data
+        while pgconn.put_copy_data(piece) == 0:
+            await ready(connection, writing=True)
+        await flush(connection)
+
+
+async def _chunks(rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[list[Row], None]:
+    if isinstance(rows, AsyncIterable):
+        chunk: list[Row] = []
+        async for row in rows:
+            chunk.append(row)
+            if len(chunk) >= _CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+    else:
+        source = iter(rows)
+        while chunk := list(islice(source, _CHUNK)):
+            yield chunk
+
+
+def _quoted(names: Sequence[str]) -> str:
+    if any("\0" in name for name in names):
+        raise QueryError("the name of a table or column has a NUL character in it")
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)

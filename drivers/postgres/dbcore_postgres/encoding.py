@@ -1,0 +1,204 @@
+"""Rows as COPY reads them: in binary by the types of the columns, or as text by the types of the values."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import psycopg
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import Format
+
+from dbcore.errors import QueryError
+from dbcore.statements.values import plain
+from dbcore_postgres.connection import Connection
+
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+
+__all__ = ["BINARY_TYPES", "BinaryRows", "Encoder", "Misfit", "TextRows"]
+
+Row = Sequence[Any]
+
+BINARY_TYPES = {
+    16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 25: "text", 700: "float4", 701: "float8", 1042: "char",
+    1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamptz", 1186: "interval", 1700: "numeric",
+    2950: "uuid", 3802: "jsonb",
+}  # fmt: skip
+"""The types, by their number, that are written in binary. A table with a column of another type is filled as text."""
+
+_MISFITS = (TypeError, AttributeError, ValueError, OverflowError, struct.error, psycopg.DataError)
+"""What psycopg's dumpers raise when they are given something else than they expect."""
+
+_NULL = b"\xff\xff\xff\xff"
+_length = struct.Struct("!i").pack
+_LENGTHS = [_length(size) for size in range(256)]
+_ESCAPED = re.compile(rb"[\b\t\n\v\f\r\\]")
+_ESCAPES = {bytes([char]): b"\\" + bytes([letter]) for char, letter in zip(b"\b\t\n\v\f\r\\", b"btnvfr\\", strict=True)}
+
+
+class Misfit(QueryError):
+    """A row that cannot be written for its columns."""
+
+
+class Encoder(Protocol):
+    format: bytes
+    """The option of COPY."""
+    first: bytes
+    last: bytes
+
+    def encode(self, rows: list[Row]) -> bytes: ...
+
+
+class BinaryRows:
+    """psycopg dumps by the types of the columns; what a row has in another type is turned into that where it can be."""
+
+    format = b"(FORMAT BINARY)"
+    first = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+    last = b"\xff\xff"
+
+    def __init__(self, connection: Connection, types: Sequence[int], columns: Sequence[str]) -> None:
+        self._connection = connection
+        self._types = types
+        self._columns = columns
+        self._formats = [PyFormat.BINARY] * len(types)
+        self._transformer = Transformer(connection)
+        self._transformer.set_dumper_types(types, Format.BINARY)
+        self._done = 0
+
+    def encode(self, rows: list[Row]) -> bytes:
+        width, formats, dump = len(self._types), self._formats, self._transformer.dump_sequence
+        head = struct.pack("!h", width)
+        parts: list[Buffer] = []
+        add = parts.append
+        for number, row in enumerate(rows, self._done + 1):
+            try:
+                values = dump(row, formats)
+            except _MISFITS:
+                values = self._fitted(number, row)
+            if len(values) != width:
+                raise _wrong_length(number, row, width)
+            add(head)
+            for value in values:
+                if value is None:
+                    add(_NULL)
+                else:
+                    size = len(value)
+                    add(_LENGTHS[size] if size < 256 else _length(size))
+                    add(value)
+        self._done += len(rows)
+        return b"".join(parts)
+
+    def _fitted(self, number: int, row: Row) -> Sequence[Buffer | None]:
+        if len(row) != len(self._types):
+            raise _wrong_length(number, row, len(self._types))
+        values = list(row)
+        for index, (value, type_) in enumerate(zip(row, self._types, strict=True)):
+            try:
+                fit = _FIT.get(type_)
+                values[index] = value if value is None or fit is None else fit(plain(value), self._connection)
+                self._transformer.set_dumper_types([type_], Format.BINARY)
+                self._transformer.dump_sequence([values[index]], [PyFormat.BINARY])
+            except _MISFITS as error:
+                column, kind = self._columns[index], BINARY_TYPES[type_]
+                raise Misfit(
+                    f"row {number}, column {column!r}: this {type(value).__name__} does not fit {kind}, as which the rows before "
+                    "it were sent; nothing was inserted"
+                ) from error
+            finally:
+                self._transformer.set_dumper_types(self._types, Format.BINARY)
+        return self._transformer.dump_sequence(values, self._formats)
+
+
+class TextRows:
+    """psycopg dumps by the types of the values, and the server reads them as the columns want."""
+
+    format = b""
+    first = b""
+    last = b""
+
+    def __init__(self, connection: Connection, columns: Sequence[str]) -> None:
+        self._formats = [PyFormat.TEXT] * len(columns)
+        self._transformer = Transformer(connection)
+        self._done = 0
+
+    def encode(self, rows: list[Row]) -> bytes:
+        formats, dump = self._formats, self._transformer.dump_sequence
+        lines: list[bytes] = []
+        for number, row in enumerate(rows, self._done + 1):
+            if len(row) != len(formats):
+                raise _wrong_length(number, row, len(formats))
+            try:
+                values = dump(row, formats)
+            except (*_MISFITS, psycopg.ProgrammingError) as error:
+                raise Misfit(f"row {number} holds a value that cannot be sent; nothing was inserted") from error
+            lines.append(b"\t".join([rb"\N" if value is None else _ESCAPED.sub(_escape, value) for value in values]))
+        self._done += len(rows)
+        lines.append(b"")
+        return b"\n".join(lines)
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return _ESCAPES[match[0]]
+
+
+def _wrong_length(number: int, row: Row, width: int) -> Misfit:
+    return Misfit(f"row {number} has {len(row)} values for {width} columns; nothing was inserted")
+
+
+def _whole(value: Any, _: Connection) -> Any:  # noqa: ANN401 (whatever a row holds)
+    if isinstance(value, (float, Decimal)) and value == int(value):
+        return int(value)
+    return value
+
+
+def _decimal(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
+def _text(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+    return str(value) if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool) else value
+
+
+def _uuid(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+    return UUID(value) if isinstance(value, str) else value
+
+
+def _float(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _naive(value: Any, connection: Connection) -> Any:  # noqa: ANN401 (as above)
+    """As the server casts it: at the wall clock of the session's time zone."""
+    value = _as_datetime(value)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(connection.info.timezone).replace(tzinfo=None)
+    return value
+
+
+def _aware(value: Any, connection: Connection) -> Any:  # noqa: ANN401 (as above)
+    value = _as_datetime(value)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=connection.info.timezone)
+    return value
+
+
+def _as_datetime(value: Any) -> Any:  # noqa: ANN401 (as above)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 (a date has no time zone)
+    return value
+
+
+def _plain(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+    return value
+
+
+_FIT: dict[int, Callable[[Any, Connection], Any]] = dict.fromkeys(BINARY_TYPES, _plain) | {
+    20: _whole, 21: _whole, 23: _whole, 25: _text, 700: _float, 701: _float, 1042: _text, 1043: _text, 1114: _naive, 1184: _aware,
+    1700: _decimal, 2950: _uuid,
+}  # fmt: skip

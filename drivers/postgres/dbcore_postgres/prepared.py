@@ -1,0 +1,101 @@
+"""The statements that one connection has sent lately: which are prepared at the server, and what is known of each text."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from dbcore.driver import Syntax
+from dbcore.errors import QueryError
+from dbcore.statements import reader
+
+__all__ = ["SYNTAX", "Key", "Prepared", "Seen"]
+
+SYNTAX = Syntax(placeholder="$1", nested_comments=True, dollar_quotes=True, escape_strings=True)
+
+Key = tuple[str, tuple[int, ...]]
+
+_words = reader(SYNTAX).words
+
+_PREPARABLE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE", "TABLE"})
+
+# Statements that change the session by their first word, and what does it anywhere else in a text.
+_FIRST = frozenset(
+    {"SET", "RESET", "LISTEN", "UNLISTEN", "PREPARE", "DEALLOCATE", "DISCARD", "LOAD", "DECLARE", "CLOSE", "DO", "IMPORT"}
+)
+_ANYWHERE = frozenset(
+    {
+        "SET_CONFIG",
+        "PG_ADVISORY_LOCK",
+        "PG_ADVISORY_LOCK_SHARED",
+        "PG_TRY_ADVISORY_LOCK",
+        "PG_TRY_ADVISORY_LOCK_SHARED",
+        "TEMP",
+        "TEMPORARY",
+        "PG_TEMP",
+        "DBLINK_CONNECT",
+    }
+)
+_ENDS_PREPARED = frozenset({"DEALLOCATE", "DISCARD"})
+
+
+class Seen:
+    """One text with parameters of given types, on one connection."""
+
+    __slots__ = ("changes_session", "columns", "ends_prepared", "name", "preparable", "text")
+
+    def __init__(self, sql: str) -> None:
+        if "\0" in sql:
+            # libpq would send what stands before it, and nothing else.
+            raise QueryError("the text of the statement has a NUL character in it")
+        words = _words(sql)
+        first = words[0] if words else ""
+        self.text = sql.encode()
+        self.name: bytes | None = None
+        """Its name at the server, once it is prepared."""
+        self.columns: tuple[str, ...] | None = None
+        self.changes_session = first in _FIRST or not _ANYWHERE.isdisjoint(words)
+        self.ends_prepared = first in _ENDS_PREPARED and "ALL" in words
+        """It ends all prepared statements of the session, ours too."""
+        self.preparable = first in _PREPARABLE and not self.changes_session
+
+
+class Prepared:
+    """Remembers the last `limit` texts of a connection. A text is prepared when it is sent for the second time."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.unwanted: list[bytes] = []
+        """Names of statements that the server still keeps and nobody needs: they go with the next one that is made."""
+        self._seen: OrderedDict[Key, Seen] = OrderedDict()
+        self._made = 0
+        # Looked up once, for the path that every statement takes.
+        self.get = self._seen.get
+        self.used = self._seen.move_to_end
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, key: Key) -> Seen:
+        """Note a text that is sent for the first time, or again after it was forgotten."""
+        seen = Seen(key[0])
+        if self.limit and seen.preparable:
+            self._seen[key] = seen
+            if len(self._seen) > self.limit:
+                self._unname(self._seen.popitem(last=False)[1])
+        return seen
+
+    def next_name(self) -> bytes:
+        self._made += 1
+        return b"_db%d" % self._made
+
+    def forget_names(self, *, gone: bool) -> None:
+        """Prepare everything anew. `gone`: the server has none of them any more."""
+        for seen in self._seen.values():
+            self._unname(seen)
+        if gone:
+            self.unwanted.clear()
+
+    def _unname(self, seen: Seen) -> None:
+        if seen.name is not None:
+            self.unwanted.append(seen.name)
+            seen.name = seen.columns = None

@@ -1,0 +1,261 @@
+"""Statements: one, several in one trip, one for many rows, and a script."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from psycopg.adapt import PyFormat
+from psycopg.errors import InvalidSqlStatementName
+
+from dbcore.driver import Result
+from dbcore.errors import QueryError
+from dbcore_postgres.connection import IDLE, SESSION, Connection
+from dbcore_postgres.errors import decode_failure, is_stale
+from dbcore_postgres.prepared import Key, Seen
+from dbcore_postgres.wire import TUPLES_OK, Command, collect, lost, pipeline, refuse_copy, simple
+
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+    from psycopg.pq.abc import PGresult
+
+__all__ = ["BINARY", "Trip", "batch", "bind", "execute_many", "query", "rows_of", "script"]
+
+T = TypeVar("T")
+
+BINARY = 1
+_LARGE = 200
+"""A result of more rows is let go at once; a smaller one stays in memory until the next."""
+
+Bound = tuple["Sequence[Buffer | None] | None", tuple[int, ...], "Sequence[int] | None"]
+"""Parameters as the server gets them: values, types, formats."""
+
+_AUTO: list[list[PyFormat]] = [[PyFormat.AUTO] * count for count in range(64)]
+
+
+def bind(connection: Connection, params: Sequence[Any]) -> Bound:
+    if not params:
+        return None, (), None
+    transformer = connection.transformer
+    count = len(params)
+    values = transformer.dump_sequence(params, _AUTO[count] if count < len(_AUTO) else [PyFormat.AUTO] * count)
+    return values, transformer.types or (), transformer.formats
+
+
+async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
+    """Run one statement: one trip. From its second time on a text is prepared."""
+    bound = bind(connection, params)
+    key = (sql, bound[1])
+    seen = connection.prepared.get(key)
+    if seen is None or seen.name is None or connection.pending is not None:
+        return await _unless_stale(connection, lambda: _query(connection, key, bound))
+    connection.prepared.used(key)
+    connection.marks |= connection.mark_use
+    try:
+        connection.pgconn.send_query_prepared(seen.name, bound[0], bound[2], BINARY)
+    except psycopg.OperationalError as error:
+        lost(connection, error)
+    try:
+        results = await collect(connection)
+    except psycopg.Error as error:
+        if not _recover(connection, error):
+            raise
+        return await _query(connection, key, bound)
+    return _result(connection, results[0], seen)
+
+
+async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
+    """The longer way: the text is new, or is to be prepared, or a BEGIN goes with it."""
+    results: list[PGresult] = []
+    trip = Trip(connection)
+    commands = [*trip.begin(), *trip.commands(key, bound, results.append)]
+    if len(commands) > 1:
+        await pipeline(connection, commands)
+    else:
+        try:
+            commands[0][0]()
+        except psycopg.OperationalError as error:
+            lost(connection, error)
+        results = await collect(connection)
+        await refuse_copy(connection, results)
+    trip.done()
+    return _result(connection, results[0], trip.seen[key])
+
+
+async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
+    """Run several statements in one trip, all or nothing."""
+    bound = [((sql, values[1]), values) for sql, values in ((sql, bind(connection, params)) for sql, params in statements)]
+    if not bound:
+        return []
+
+    async def run() -> list[Result]:
+        results: list[PGresult] = []
+        trip = Trip(connection)
+        commands = trip.begin()
+        for key, values in bound:
+            commands += trip.commands(key, values, results.append)
+        await pipeline(connection, commands)
+        trip.done()
+        return [_result(connection, result, trip.seen[key]) for result, (key, _) in zip(results, bound, strict=True)]
+
+    return await _unless_stale(connection, run)
+
+
+async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Run one statement for each row in one trip, all or nothing; return the rows affected."""
+    bound = _alike([bind(connection, row) for row in rows])
+    if not bound:
+        return 0
+
+    async def run() -> int:
+        count = 0
+
+        def add(result: PGresult) -> None:
+            nonlocal count
+            count += result.command_tuples or 0
+
+        trip = Trip(connection)
+        begin = trip.begin()
+        commands = (command for values in bound for command in trip.commands((sql, values[1]), values, add))
+        await pipeline(connection, (command for part in (begin, commands) for command in part))
+        trip.done()
+        return count
+
+    return await _unless_stale(connection, run)
+
+
+def _alike(bound: list[Bound]) -> list[Bound]:
+    """Let rows that differ only in where they have NULL share a prepared statement: NULL goes with any type."""
+    for number in range(1, len(bound)):
+        before, (values, types, formats) = bound[number - 1][1], bound[number]
+        if types != before and values is not None and len(types) == len(before):
+            fits = all(new == old or value is None for new, old, value in zip(types, before, values, strict=True))
+            if fits:
+                bound[number] = (values, before, formats)
+    return bound
+
+
+async def script(connection: Connection, sql: str) -> None:
+    """Run a text of several statements; all or nothing unless it has transaction statements of its own."""
+    if "\0" in sql:
+        raise QueryError("the script has a NUL character in it")
+    connection.marks |= SESSION | connection.mark_use
+    begin, connection.pending = connection.pending, None
+    text = sql.encode() if begin is None else begin + b"; " + sql.encode()
+    await refuse_copy(connection, await simple(connection, text))
+
+
+class Trip:
+    """What one trip takes along: a BEGIN that waits for it, preparations, and the statements themselves."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._names: dict[Key, bytes] = {}
+        self.seen: dict[Key, Seen] = {}
+        connection.marks |= connection.mark_use
+
+    def begin(self) -> list[Command]:
+        """Take the BEGIN that waits for the first statement, if there is one."""
+        connection = self._connection
+        begin, connection.pending = connection.pending, None
+        return [] if begin is None else [(partial(connection.pgconn.send_query_params, begin, None), None)]
+
+    def commands(self, key: Key, bound: Bound, take: Callable[[PGresult], None]) -> list[Command]:
+        """Return what sends one statement; before it, where the text is not new, what prepares it."""
+        connection = self._connection
+        prepared, pgconn = connection.prepared, connection.pgconn
+        values, types, formats = bound
+        seen = prepared.get(key)
+        before: list[Command] = []
+        if seen is None:
+            seen = self.seen.get(key) or prepared.add(key)
+        else:
+            prepared.used(key)
+            if seen.name is None and key not in self._names:
+                before = self._prepare(key, seen, types)
+        self.seen[key] = seen
+        if seen.changes_session:
+            connection.marks |= SESSION
+        name = self._names.get(key, seen.name)
+        if name is not None:
+            return [*before, (partial(pgconn.send_query_prepared, name, values, formats, BINARY), take)]
+        return [(partial(pgconn.send_query_params, seen.text, values, types or None, formats, BINARY), take)]
+
+    def done(self) -> None:
+        """Note what the statements did to the prepared ones; called when all succeeded."""
+        if any(seen.ends_prepared for seen in self.seen.values()):
+            self._connection.prepared.forget_names(gone=True)
+
+    def _prepare(self, key: Key, seen: Seen, types: tuple[int, ...]) -> list[Command]:
+        prepared, pgconn = self._connection.prepared, self._connection.pgconn
+        self._names[key] = name = prepared.next_name()
+
+        def made(_: PGresult) -> None:
+            if prepared.get(key) is seen:
+                seen.name, seen.columns = name, None
+            else:  # forgotten in the meantime
+                prepared.unwanted.append(name)
+
+        def freed(name: bytes, _: PGresult) -> None:
+            prepared.unwanted.remove(name)
+
+        ends: list[Command] = [
+            (partial(pgconn.send_query_params, b"DEALLOCATE " + name, None), partial(freed, name))
+            for name in prepared.unwanted
+        ]
+        return [*ends, (partial(pgconn.send_prepare, name, seen.text, types or None), made)]
+
+
+async def _unless_stale(connection: Connection, run: Callable[[], Awaitable[T]]) -> T:
+    """Run, and once more if a prepared statement had become stale and nothing is lost by that."""
+    begin = connection.pending
+    try:
+        return await run()
+    except psycopg.Error as error:
+        if begin is not None and is_stale(error):
+            # It was the first statement of its transaction: the transaction can begin again.
+            await simple(connection, b"ROLLBACK")
+            connection.pending = begin
+        if not _recover(connection, error):
+            raise
+    return await run()
+
+
+def _recover(connection: Connection, error: psycopg.Error) -> bool:
+    """After an error: is it a stale prepared statement, and can the same be sent again?"""
+    if not is_stale(error):
+        return False
+    connection.prepared.forget_names(gone=isinstance(error, InvalidSqlStatementName))
+    return connection.pgconn.transaction_status == IDLE
+
+
+def _result(connection: Connection, result: PGresult, seen: Seen) -> Result:
+    if result.status != TUPLES_OK:
+        return Result((), [], result.command_tuples or 0)
+    columns = seen.columns
+    if columns is None:
+        columns = columns_of(result)
+        if seen.name is not None:
+            seen.columns = columns
+    rows = rows_of(connection, result, columns)
+    return Result(columns, rows, len(rows))
+
+
+def columns_of(result: PGresult) -> tuple[str, ...]:
+    return tuple((result.fname(number) or b"").decode() for number in range(result.nfields))
+
+
+def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Turn a result into rows. Raises `DecodeError` for a value that has no form in Python."""
+    transformer = connection.transformer
+    count = result.ntuples
+    try:
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, count, tuple)
+    except (psycopg.DataError, OverflowError, ValueError) as error:
+        raise decode_failure(columns) from error
+    finally:
+        if count > _LARGE:
+            transformer.set_pgresult(None)

@@ -1,0 +1,76 @@
+"""Streams: rows as they come, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import capabilities, pq
+
+from dbcore.driver import Result
+from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection
+from dbcore_postgres.prepared import Seen
+from dbcore_postgres.statements import BINARY, bind, columns_of, rows_of
+from dbcore_postgres.wire import COPIES, abandon, fetch, lost, refuse_copy, simple
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+__all__ = ["stream"]
+
+CHUNK = int(pq.ExecStatus.TUPLES_CHUNK)
+SINGLE = int(pq.ExecStatus.SINGLE_TUPLE)
+
+
+async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncGenerator[Result, None]:
+    """Yield the rows of a statement in results of at most `size`.
+
+    Closed before its end, it stops the statement at the server. Inside of a transaction that would doom the transaction,
+    so a savepoint is set there first: one trip before the stream, and one after it.
+    """
+    values, types, formats = bind(connection, params)
+    seen = Seen(sql)
+    connection.marks |= connection.mark_use | (SESSION if seen.changes_session else 0)
+    begin, connection.pending = connection.pending, None
+    savepoint = connection.block
+    if savepoint:
+        await simple(connection, (b"" if begin is None else begin + b"; ") + b"SAVEPOINT _db_stream")
+    pgconn = connection.pgconn
+    try:
+        pgconn.send_query_params(seen.text, values, types or None, formats, BINARY)
+    except psycopg.OperationalError as error:
+        lost(connection, error)
+    chunked = capabilities.has_stream_chunked()
+    if chunked:
+        pgconn.set_chunked_rows_mode(size)
+    else:
+        pgconn.set_single_row_mode()
+    connection.marks |= STREAM
+    complete = False
+    try:
+        columns: tuple[str, ...] | None = None
+        rows: list[tuple[Any, ...]] = []
+        while (result := await fetch(connection)) is not None:
+            if result.status in COPIES:
+                await refuse_copy(connection, [result])
+            if result.status not in (CHUNK, SINGLE):
+                continue
+            if columns is None:
+                columns = columns_of(result)
+            rows += rows_of(connection, result, columns)
+            if len(rows) >= size:
+                yield Result(columns, rows, len(rows))
+                rows = []
+        complete = True
+        if columns is not None and rows:
+            yield Result(columns, rows, len(rows))
+    finally:
+        connection.transformer.set_pgresult(None)
+        if not complete and pgconn.status == OK and pgconn.transaction_status == ACTIVE:
+            await abandon(connection)
+            if savepoint and pgconn.status == OK:
+                await simple(connection, b"ROLLBACK TO SAVEPOINT _db_stream")
+        connection.marks &= ~STREAM
+        if savepoint and pgconn.status == OK and pgconn.transaction_status == int(pq.TransactionStatus.INTRANS):
+            await simple(connection, b"RELEASE SAVEPOINT _db_stream")

@@ -1,0 +1,127 @@
+"""Between two holders: what has to be undone, and undoing it in one hop."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from math import inf
+
+from dbcore_sqlite.connection import Connection
+from dbcore_sqlite.errors import code_of
+from dbcore_sqlite.job import Native
+
+__all__ = ["is_clean", "is_usable", "ping", "reset", "touch"]
+
+
+def is_usable(connection: Connection) -> bool:
+    """Say that there is no reason for doubt."""
+    return connection.is_open and not connection.broken
+
+
+def is_clean(connection: Connection) -> bool:
+    """Say that the next holder can have the connection as it is."""
+    return (
+        connection.is_quiet
+        and not connection.begun
+        and not connection.streams
+        and not connection.broken
+        and connection.lane.owner is not connection
+        and not (connection.changed or connection.tainted or connection.touched)
+        and connection.is_open
+        and not connection.inside
+    )
+
+
+def touch(connection: Connection) -> None:
+    """Note that the native connection is in other hands."""
+    connection.touched = connection.home.reset != "transaction"
+
+
+async def ping(connection: Connection) -> None:
+    """One hop that takes no lock."""
+    await connection.run(_ping)
+
+
+async def reset(connection: Connection) -> None:
+    """Make the connection as if it were new; one that cannot be is left unclean, and the pool replaces it."""
+    await connection.quiet()
+    mode = connection.home.reset
+    if mode == "transaction":
+        connection.changed = connection.tainted = False
+    whole = mode == "full" or connection.changed or connection.touched
+    if connection.tainted or connection.broken or (mode == "full" and connection.touched):
+        return  # functions and collations, for one, can be added by a holder and not be listed
+    if whole and connection.lane.everything:
+        await connection.lane.take(connection, inf)
+    query_only = connection.begun == "read"
+    began = not connection.pending and connection.begun
+    if whole or connection.streams or began or connection.inside:
+        snapshot: Mapping[str, int] = connection.snapshot if whole else {}
+        if not await connection.run(_reset, connection, query_only, snapshot, interruptible=False):
+            return
+    connection.begun = ""
+    connection.pending = ()
+    connection.failed = connection.changed = connection.touched = False
+    connection.settle()
+
+
+# -- in the worker -----------------------------------------------------------------------------------------------------
+
+
+def _ping(native: Native) -> None:
+    native.execute("SELECT 1").fetchone()
+
+
+def _reset(native: Native, connection: Connection, query_only: bool, snapshot: Mapping[str, int]) -> bool:
+    for stream in tuple(connection.streams):
+        stream.cut_off()
+    if connection.touched:
+        native.row_factory = None
+        native.text_factory = str
+        native.isolation_level = None
+        native.set_authorizer(None)
+        native.set_progress_handler(None, 0)
+        native.set_trace_callback(None)
+        if _has_open_statements(native):
+            return False
+    if native.in_transaction:
+        native.execute("ROLLBACK")
+    if query_only:
+        native.execute("PRAGMA query_only = 0")
+    if snapshot:
+        _restore(native, snapshot)
+    return True
+
+
+def _has_open_statements(native: Native) -> bool:
+    """Say whether a cursor is open that nobody here knows of: it would go on to show the database as it was.
+
+    SQLite replaces no function while a statement runs; there is no other way to ask it.
+    """
+    native.create_function("dbcore_nothing", 0, _nothing)
+    try:
+        native.create_function("dbcore_nothing", 0, _nothing)
+    except sqlite3.Error as error:
+        if code_of(error) not in {0, sqlite3.SQLITE_BUSY}:
+            raise
+        return True
+    return False
+
+
+def _nothing() -> None:
+    """Stand for a function."""
+
+
+def _restore(native: Native, snapshot: Mapping[str, int]) -> None:
+    for _, name, _ in native.execute("PRAGMA database_list").fetchall():
+        if name not in {"main", "temp"}:
+            native.execute(f"DETACH {_quoted(name)}")
+    for kind in ("view", "trigger", "table"):
+        for (name,) in native.execute("SELECT name FROM sqlite_temp_master WHERE type = ?", (kind,)).fetchall():
+            native.execute(f"DROP {kind} IF EXISTS temp.{_quoted(name)}")
+    for name, value in snapshot.items():
+        native.execute(f"PRAGMA {name} = {value}")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

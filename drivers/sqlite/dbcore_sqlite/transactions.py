@@ -1,0 +1,99 @@
+"""Transactions: BEGIN goes along with the first statement, and a transaction without one costs nothing."""
+
+from __future__ import annotations
+
+from dbcore.driver import Isolation, TransactionStatus
+from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
+from dbcore_sqlite.connection import Connection
+from dbcore_sqlite.job import Native
+
+__all__ = ["begin", "commit", "rollback", "transaction_status"]
+
+_WRITE = ("BEGIN IMMEDIATE",)
+_READ = ("PRAGMA query_only = 1", "BEGIN")
+
+
+async def begin(connection: Connection, isolation: Isolation | None, read_only: bool) -> None:
+    """Begin a transaction. One that may write waits here for its turn; SQLite hears of it with the first statement."""
+    if isolation is not None and isolation != "serializable":
+        raise UnsupportedError(f"SQLite has no isolation {isolation!r}: every transaction is serializable")
+    await connection.quiet()
+    read_only = read_only or connection.read_only
+    if not read_only or connection.lane.everything:
+        await connection.lane.take(connection, connection.home.gate.time_left())
+    connection.begun = "read" if read_only else "write"
+    connection.pending = _READ if read_only else _WRITE
+
+
+async def commit(connection: Connection) -> None:
+    """Commit. Raises `TransactionError` for a transaction that SQLite has rolled back, or that failed, already."""
+    await connection.quiet()
+    if connection.pending:
+        _over(connection)
+        return
+    lost = bool(connection.begun) and not connection.inside
+    if lost and connection.is_open:
+        if connection.begun == "read":
+            await connection.run(_read_write, interruptible=False)
+        _over(connection)
+        raise TransactionError(
+            "nothing was committed: SQLite had rolled the transaction back when a statement failed or was cancelled, "
+            "or it was ended by a text; run it again"
+        )
+    if connection.failed:
+        raise TransactionError("nothing was committed: of several statements sent together one failed; roll it back")
+    try:
+        await connection.work(_commit, connection.begun == "read", repeatable=True)
+    except DbConnectionError as error:
+        error.outcome_unknown = True
+        raise
+    finally:
+        if connection.is_quiet and not connection.inside:
+            _over(connection)
+
+
+async def rollback(connection: Connection) -> None:
+    """Roll back; harmless without a transaction. A cancelled caller does not stop it."""
+    await connection.quiet()
+    try:
+        if not connection.pending and (connection.begun or connection.inside):
+            await connection.run(_rollback, connection.begun == "read", interruptible=False)
+    finally:
+        if connection.is_quiet and not (connection.inside and not connection.pending):
+            _over(connection)
+
+
+def transaction_status(connection: Connection) -> TransactionStatus:
+    """Say from local state how the transaction is; `idle` after SQLite itself has rolled it back."""
+    if connection.pending:
+        return "open"
+    if not connection.inside:
+        return "idle"
+    return "failed" if connection.failed else "open"
+
+
+def _over(connection: Connection) -> None:
+    connection.begun = ""
+    connection.pending = ()
+    connection.failed = False
+    connection.settle()
+
+
+# -- in the worker -----------------------------------------------------------------------------------------------------
+
+
+def _commit(native: Native, read: bool) -> None:
+    native.execute("COMMIT")
+    if read:
+        _read_write(native)
+
+
+def _rollback(native: Native, read: bool) -> None:
+    if native.in_transaction:
+        native.execute("ROLLBACK")
+    if read:
+        _read_write(native)
+
+
+def _read_write(native: Native) -> None:
+    native.execute("PRAGMA query_only = 0")

@@ -1,0 +1,192 @@
+"""The databases that the tests of the face run on, in one list: the fixture `place` is each of them in turn.
+
+A new driver is one more entry in `PLACES`: where its database is, and what its SQL says differently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import uuid
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import psycopg
+import pytest
+
+import dbcore as db
+from dbcore.events import Observer
+
+__all__ = ["PLACES", "Ask", "Place", "place", "until"]
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
+"""Sends one statement on a connection that no pool knows of, and returns its rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """An empty database of one test, and what has to be said differently there."""
+
+    driver: str
+    package: str
+    """The driver's package, which nothing but a config that names it may import."""
+    library: str
+    """The library underneath."""
+    url: str
+    endless: str
+    """A statement that does not end by itself."""
+    lock: tuple[str, ...]
+    """What an outsider says to keep everybody else from writing into `items`; `ROLLBACK` ends it."""
+    impatient: Mapping[str, Any]
+    """Config keys that turn waiting for such a lock into an error soon."""
+    isolations: frozenset[str]
+    errors_doom: bool
+    """An error inside a transaction leaves nothing but a rollback."""
+    names_constraints: bool
+    """Errors carry the name of a unique or foreign key constraint."""
+    outside: Callable[[], AbstractContextManager[Ask]]
+    """Opens a connection of the database's own library, beside every pool."""
+    seen: Callable[[], int]
+    """How many connections there are, by the account of somebody outside of the pool."""
+    unreachable: Mapping[str, tuple[str, str]]
+    """By what is wrong: a URL that cannot be connected to for good, and a word of the reason."""
+    secret: str | None
+    """The password in the URL."""
+
+    def open(
+        self, *, observe: Observer | None = None, pool: Mapping[str, Any] | None = None, **keys: Any
+    ) -> db.Database:
+        """Make a database with these config keys. Does no I/O."""
+        return db.open({"url": self.url, "pool": pool or {}, **keys}, observe=observe)
+
+    @contextlib.asynccontextmanager
+    async def items(self, **options: Any) -> AsyncGenerator[db.Database, None]:
+        """Start a database that has the empty table `items (id, name)`."""
+        async with self.open(**options) as database:
+            await database.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+            yield database
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something outside of the event loop's knowledge; a test that waits in vain fails."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+# -- SQLite ------------------------------------------------------------------------------------------------------------
+
+
+def _sqlite(request: pytest.FixtureRequest) -> Iterator[Place]:
+    folder: Path = request.getfixturevalue("tmp_path")
+    path = folder / "test.db"
+    (folder / "no_database").write_text("these are just words, and more than a hundred of them" * 100)
+
+    @contextlib.contextmanager
+    def outside() -> Generator[Ask, None, None]:
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as native:
+            yield lambda sql: native.execute(sql).fetchall()
+
+    def seen() -> int:
+        links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return links.count(str(path))
+
+    yield Place(
+        driver="sqlite",
+        package="dbcore_sqlite",
+        library="aiosqlite",
+        url=f"sqlite:///{path}",
+        endless="WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+        lock=("BEGIN IMMEDIATE",),
+        impatient={"busy_timeout": 0.02},
+        isolations=frozenset({"serializable"}),
+        errors_doom=False,
+        names_constraints=False,
+        outside=outside,
+        seen=seen,
+        unreachable={
+            "no such folder": (f"sqlite:///{folder}/nowhere/test.db", "nowhere"),
+            "a folder": (f"sqlite:///{folder}", "folder"),
+            "no database": (f"sqlite:///{folder}/no_database", "not a SQLite database"),
+            "no such file": (f"sqlite:///{folder}/other.db?create=false", "does not exist"),
+        },
+        secret=None,
+    )
+
+
+# -- Postgres ----------------------------------------------------------------------------------------------------------
+
+
+def _postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
+    server: str = request.getfixturevalue("postgres_url")
+    schema = f"test_{uuid.uuid4().hex[:12]}"
+    joint = "&" if "?" in server else "?"
+    search_path = quote(f"-csearch_path={schema}")
+
+    @contextlib.contextmanager
+    def outside() -> Generator[Ask, None, None]:
+        with psycopg.connect(server, autocommit=True, options=f"-csearch_path={schema}") as native:
+
+            def ask(sql: str) -> list[tuple[Any, ...]]:
+                cursor = native.execute(sql.encode())
+                return cursor.fetchall() if cursor.description is not None else []
+
+            yield ask
+
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE SCHEMA {schema}".encode())
+
+        def seen() -> int:
+            asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+            (count,) = admin.execute(asked, [schema]).fetchall()[0]
+            return int(count)
+
+        parts = urlsplit(server)
+        try:
+            yield Place(
+                driver="postgres",
+                package="dbcore_postgres",
+                library="psycopg",
+                url=f"{server}{joint}options={search_path}&application_name={schema}",
+                endless="SELECT pg_sleep(600)",
+                lock=("BEGIN", "LOCK TABLE items IN EXCLUSIVE MODE"),
+                impatient={"options": f"-csearch_path={schema} -clock_timeout=20"},
+                isolations=frozenset({"read committed", "repeatable read", "serializable"}),
+                errors_doom=True,
+                names_constraints=True,
+                outside=outside,
+                seen=seen,
+                unreachable={
+                    "wrong password": (_changed(server, password="wr0ng-secret"), "password authentication failed"),
+                    "no such database": (_changed(server, path="/nowhere"), "nowhere"),
+                    "nobody listens": (_changed(server, port=1), "refused"),
+                },
+                secret=parts.password,
+            )
+        finally:
+            gone = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
+            admin.execute(gone, [schema])
+            admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+
+
+def _changed(url: str, *, password: str | None = None, path: str | None = None, port: int | None = None) -> str:
+    parts = urlsplit(url)
+    user = f"{parts.username}:{password or parts.password}"
+    return parts._replace(
+        netloc=f"{user}@{parts.hostname}:{port or parts.port}", path=parts.path if path is None else path
+    ).geturl()
+
+
+PLACES: Mapping[str, Callable[[pytest.FixtureRequest], Iterator[Place]]] = {"sqlite": _sqlite, "postgres": _postgres}
+
+
+@pytest.fixture(params=list(PLACES))
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """An empty database of every kind in turn."""
+    yield from PLACES[request.param](request)

@@ -1,0 +1,76 @@
+"""What the tests of the SQLite driver share: pools on files and in memory, and statements that take as long as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from dbcore.config import Config, PoolSettings
+from dbcore.driver import Result
+from dbcore.pool import PoolOps
+from dbcore_sqlite import Connection, SqliteSettings, driver, start_pool
+
+SLOW = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000000) SELECT count(*), sum(i) FROM n"
+)
+"""Runs for minutes, and hears interrupts."""
+
+SLOW_WRITE = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000000) "
+    "INSERT INTO numbers (n) SELECT sum(i) FROM n"
+)
+
+
+def sqlite_config(folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any) -> Config[SqliteSettings]:
+    return Config(
+        name="main",
+        driver="sqlite",
+        settings=SqliteSettings(**{"path": "app.db", **settings}),
+        pool=PoolSettings(**{**driver.pool_defaults, **(pool or {})}),
+        folder=folder,
+    )
+
+
+@asynccontextmanager
+async def sqlite_pool(
+    folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[PoolOps[Connection]]:
+    ops = await start_pool(sqlite_config(folder, pool, **settings))
+    try:
+        yield ops
+    finally:
+        await ops.stop()
+
+
+@asynccontextmanager
+async def held(ops: PoolOps[Connection]) -> AsyncIterator[Connection]:
+    connection, release = await ops.checkout()
+    try:
+        yield connection
+    finally:
+        release()
+
+
+@asynccontextmanager
+async def one_connection(folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any) -> AsyncIterator[Connection]:
+    async with sqlite_pool(folder, pool, **settings) as ops, held(ops) as connection:
+        yield connection
+
+
+async def run(connection: Connection, sql: str, *params: Any) -> Result:
+    return await driver.query(connection, sql, params)
+
+
+async def value(connection: Connection, sql: str, *params: Any) -> Any:
+    return (await run(connection, sql, *params)).rows[0][0]
+
+
+async def numbers(connection: Connection) -> None:
+    await run(connection, "CREATE TABLE numbers (n INTEGER)")
+
+
+async def count(connection: Connection, table: str = "numbers") -> int:
+    found: int = await value(connection, f"SELECT count(*) FROM {table}")  # noqa: S608 (a test's own name)
+    return found
