@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # In one call, so that our own three names are resolved here and looked up nowhere.
 PROJECT := -e '.[cli]' -e drivers/sqlite -e drivers/postgres
 PYPROJECTS := pyproject.toml drivers/sqlite/pyproject.toml drivers/postgres/pyproject.toml
-SCRIPTS := tests tools docs/examples $(patsubst %/,%,$(sort $(dir $(wildcard drivers/*/tests/*.py))))
+SCRIPTS := conftest.py tests tools docs/examples $(patsubst %/,%,$(sort $(dir $(wildcard drivers/*/tests/*.py))))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

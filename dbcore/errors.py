@@ -228,5 +228,5 @@ class TooManyRows(QueryError):
     """One row was asked for and more came."""
 
 
-class DecodeError(DbError):
+class DecodeError(QueryError):
     """A row does not fit the type asked for with `into`; the text names row and field."""

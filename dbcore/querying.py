@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from dbcore.access import Access
 from dbcore.driver import Result
-from dbcore.errors import NotFound, QueryError, TooManyRows
+from dbcore.errors import DbError, NotFound, QueryError, TooManyRows
 from dbcore.session import Session
 from dbcore.statements import Params, Row, Statement, compile_sql, decoder
 from dbcore.stream import Stream
@@ -75,7 +75,7 @@ class Querying(ABC, Generic[C]):
         """
         text, values = self._bind(sql, params)
         result = await self._query(sql, text, values, timeout)
-        return decoder(into, result.columns)(result.rows)
+        return self._decoded(sql, into, result.columns, result.rows)
 
     @overload
     async def fetch_one(
@@ -91,7 +91,7 @@ class Querying(ABC, Generic[C]):
         result = await self._query(sql, text, values, timeout)
         if len(result.rows) != 1:
             raise self._not_one(sql, result)
-        return decoder(into, result.columns)(result.rows)[0]
+        return self._decoded(sql, into, result.columns, result.rows)[0]
 
     @overload
     async def fetch_optional(
@@ -115,7 +115,7 @@ class Querying(ABC, Generic[C]):
             return None
         if len(result.rows) != 1:
             raise self._not_one(sql, result)
-        return decoder(into, result.columns)(result.rows)[0]
+        return self._decoded(sql, into, result.columns, result.rows)[0]
 
     @overload
     async def fetch_value(
@@ -136,7 +136,7 @@ class Querying(ABC, Generic[C]):
         value = result.rows[0][0]
         if into is None:
             return value
-        return decoder(into, result.columns[:1])([(value,)])[0]
+        return self._decoded(sql, into, result.columns[:1], [(value,)])[0]
 
     # -- several at once -----------------------------------------------------------------------------------------------
 
@@ -251,6 +251,13 @@ class Querying(ABC, Generic[C]):
             return compile_sql(sql, self._access.syntax).bind(params)
         except QueryError as error:
             raise self._access.own(error, sql) from None
+
+    def _decoded(self, sql: str, into: Any, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        try:
+            return decoder(into, columns)(rows)
+        except DbError as error:
+            self._access.own(error, sql)
+            raise
 
     def _not_one(self, sql: str, result: Result) -> QueryError:
         if not result.rows:

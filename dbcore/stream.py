@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from dbcore.access import log
 from dbcore.driver import Result
-from dbcore.errors import UsageError
+from dbcore.errors import DbError, UsageError
 from dbcore.session import Session
 from dbcore.statements import decoder
 
@@ -62,18 +62,27 @@ class Stream(Generic[T]):
             return row
         source = self._source
         if source is None:
-            raise UsageError("a stream is read inside its block: `async with ...stream(...) as rows:`")
+            message = "a stream is read inside its block: `async with ...stream(...) as rows:`"
+            raise self._session.access.own(UsageError(message))
         session = self._session
         session.refusing = None
         try:
             while (result := await session.run(lambda _: anext(source, None), self._sql)) is not None:
-                self._rows = iter(decoder(self._into, result.columns)(result.rows, self._read + 1))
+                self._rows = iter(self._decoded(result))
                 self._read += len(result.rows)
                 for row in self._rows:
                     return row
         finally:
             session.refusing = OPEN
         raise StopAsyncIteration
+
+    def _decoded(self, result: Result) -> list[T]:
+        try:
+            decoded: list[T] = decoder(self._into, result.columns)(result.rows, self._read + 1)
+        except DbError as error:
+            self._session.access.own(error, self._sql)
+            raise
+        return decoded
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -23,7 +23,7 @@ from typing import IO
 import pytest
 
 USER = "dbcore"
-PASSWORD = "p@ss:w/rd"  # noqa: S105 (made for the tests; awkward on purpose: a URL has to encode it)
+PASSWORD = "p@ss:w/rd"
 ENCODED = "p%40ss%3Aw%2Frd"
 START_SECONDS = 30
 
@@ -55,7 +55,7 @@ def _candidates() -> Iterator[Path]:
     if found := shutil.which("initdb"):
         yield Path(found).resolve().parent
     if found := shutil.which("pg_config"):
-        run = subprocess.run([found, "--bindir"], capture_output=True, text=True, check=False)  # noqa: S603 (fixed program)
+        run = subprocess.run([found, "--bindir"], capture_output=True, text=True, check=False)
         yield Path(run.stdout.strip())
     versions = Path("/usr/lib/postgresql").glob("*/bin")
     yield from sorted(versions, key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0, reverse=True)
@@ -107,7 +107,7 @@ class Server:
     def __enter__(self) -> Server:
         # /tmp and a short name: the path of a unix socket has room for about 100 characters, and the folder has to be
         # reachable by another user.
-        self.folder = Path(tempfile.mkdtemp(prefix="dbcore-pg-", dir="/tmp"))  # noqa: S108 (mkdtemp is private)
+        self.folder = Path(tempfile.mkdtemp(prefix="dbcore-pg-", dir="/tmp"))
         try:
             self._make_programs_reachable()
             self._initdb()
@@ -128,7 +128,7 @@ class Server:
         options = [f"-c{key}={value}" for key, value in (FAST | self.settings).items()]
         command = [self._bin / "postgres", "-D", data, "-k", self.folder, "-p", str(self.port), "-h", "127.0.0.1", *options]
         self._log = (self.folder / "log").open("ab")
-        self._process = subprocess.Popen(  # noqa: S603 (the programs found above)
+        self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=self.folder, **self._as_user()
         )
         self._wait_until_ready()
@@ -174,7 +174,7 @@ class Server:
         try:
             text = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
         except OSError:
-            run = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607 (fixed program)
+            run = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False)
             text = run.stdout
         return [int(pid) for pid in text.split()]
 
@@ -197,7 +197,7 @@ class Server:
         if user is None:
             return
         os.chown(self.folder, user.pw_uid, user.pw_gid)
-        run = subprocess.run([self._bin / "initdb", "--version"], capture_output=True, check=False, **self._as_user())  # noqa: S603 (the programs found above)
+        run = subprocess.run([self._bin / "initdb", "--version"], capture_output=True, check=False, **self._as_user())
         if run.returncode == 0:
             return
         # A wheel in a home folder that others cannot enter: a copy beside the data can be entered.
@@ -216,7 +216,7 @@ class Server:
             "--auth-host=scram-sha-256", "--auth-local=trust", "--no-sync", "--no-instructions",
         ]
         # fmt: on
-        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **self._as_user())  # noqa: S603 (the programs found above)
+        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **self._as_user())
         if run.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{run.stdout}\n{run.stderr}")
 
@@ -227,7 +227,7 @@ class Server:
             if self._process.poll() is not None:
                 log = (self.folder / "log").read_text(errors="replace")
                 raise RuntimeError(f"PostgreSQL did not start:\n{log}")
-            if subprocess.run(ready, check=False).returncode == 0:  # noqa: S603 (the programs found above)
+            if subprocess.run(ready, check=False).returncode == 0:
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.05)

@@ -63,6 +63,8 @@ RUNNING = Phase.RUNNING
 class Engine(Generic[C]):
     """A pool of connections made by `hooks`. One event loop owns it."""
 
+    phase = Phase.STOPPED
+
     def __init__(self, hooks: Hooks[C], settings: PoolSettings, name: str, observe: Observer | None) -> None:
         self.hooks = hooks
         self.settings = settings
@@ -427,7 +429,7 @@ class Engine(Generic[C]):
             if _running_loop() is not self.loop:
                 raise guards.wrong_loop(self.name, self.loop)
             self.phase = Phase.STOPPED
-            self._stop = self.loop.create_task(stopping.stop(self), name=f"stop {self.name}", context=self._context)
+            self._stop = self.loop.create_task(stopping.stop(self), name=f"stop {self.name}", context=self._context.copy())
         # Whoever waits here may go away; the stop goes on, and a second call joins it.
         await asyncio.shield(self._stop)
 
@@ -458,7 +460,7 @@ class Engine(Generic[C]):
 
     def spawn(self, work: Coroutine[Any, Any, None], kind: Work) -> None:
         """Run something that must survive its caller."""
-        task = self.loop.create_task(work, name=f"{kind} {self.name}", context=self._context)
+        task = self.loop.create_task(work, name=f"{kind} {self.name}", context=self._context.copy())
         self._tasks[task] = kind
         task.add_done_callback(self._task_ended)
 

@@ -153,15 +153,20 @@ def run_schedule(
 ) -> T:
     """Run one schedule: `main` in the order told by `seed`, with a source of chance seeded the same way.
 
-    Whatever goes wrong is raised as it is, with a note that names the seed.
+    The global functions of `random` are seeded too, for as long as it runs: code under test may draw from them. Whatever
+    goes wrong is raised as it is, with a note that names the seed.
     """
     chance = random.Random(~seed)  # noqa: S311 (a seeded workload is the purpose)
+    before = random.getstate()
+    random.seed(seed)
     try:
         with asyncio.Runner(loop_factory=partial(ShuffledLoop, seed, limit=limit, turns=turns)) as runner:
             return runner.run(main(chance))
     except BaseException as error:
         error.add_note(f"schedule {seed}: `run_schedule(main, {seed})` runs it again")
         raise
+    finally:
+        random.setstate(before)
 
 
 def explore(

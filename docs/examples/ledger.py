@@ -76,8 +76,9 @@ async def transfer(database: db.Database, source: int, target: int, cents: int, 
         payee = await tx.fetch_one(read, [target], into=Account)
         if payer.cents < cents:
             return False
-        await tx.execute(write, [payer.id, payer.cents - cents])
-        await tx.execute(write, [payee.id, payee.cents + cents])
+        # Everybody writes the lower number first: two who each wait for the other's row would be a deadlock.
+        for number, balance in sorted([(payer.id, payer.cents - cents), (payee.id, payee.cents + cents)]):
+            await tx.execute(write, [number, balance])
         await tx.execute(
             "INSERT INTO demo_transfers (source, target, cents) VALUES (:source, :target, :cents)",
             {"source": source, "target": target, "cents": cents},

@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from databases import place
-from postgres_server import postgres, postgres_url
 
-__all__ = ["place", "postgres", "postgres_url"]
+__all__ = ["place"]

@@ -130,13 +130,6 @@ async def test_batch_is_all_or_nothing(place: Place) -> None:
         assert await connection.fetch_value(COUNT) == 0
 
 
-async def test_an_error_in_a_batch_says_which_statement_it_was(place: Place) -> None:
-    async with place.items() as database:
-        with pytest.raises(db.QueryError) as caught:
-            await database.batch([(INSERT, [1, "a"]), ("SELECT * FROM nowhere", ()), (INSERT, [2, "b"])])
-        assert caught.value.sql == "SELECT * FROM nowhere"
-
-
 async def test_a_failed_batch_dooms_its_transaction(place: Place) -> None:
     async with place.items() as database:
         with pytest.raises(db.TransactionError):

@@ -68,7 +68,7 @@ async def test_into_takes_the_only_column_for_a_type_of_one_value(place: Place) 
         assert await database.fetch_all("SELECT name FROM items ORDER BY id", into=str) == ["a", "b"]
         assert await database.fetch_value("SELECT count(*) FROM items", into=int) == 2
         assert await database.fetch_value("SELECT max(id) FROM items WHERE id > 5", into=int | None) is None
-        assert await database.fetch_value("SELECT id, name FROM items WHERE id = 2", into=str) == "2"
+        assert await database.fetch_value("SELECT name, id FROM items WHERE id = 2", into=str) == "b"
 
 
 async def test_into_none_is_left_to_fetch_optional(place: Place) -> None:
@@ -91,11 +91,12 @@ class Numbered(BaseModel):
     number: int
 
 
-async def test_a_decode_error_names_the_driver_and_leaves_the_connection_usable(place: Place) -> None:
+async def test_a_decode_error_has_driver_and_sql_and_leaves_the_connection_usable(place: Place) -> None:
     async with place.open() as database, database.connection() as connection:
         with pytest.raises(db.DecodeError) as caught:
             await connection.fetch_all("SELECT 'x' AS id, 2 AS number", into=Numbered)
         assert caught.value.driver == place.driver
+        assert caught.value.sql == "SELECT 'x' AS id, 2 AS number"
         assert await connection.fetch_value("SELECT 1") == 1
 
 

@@ -298,7 +298,8 @@ class Piece:
 
 
 REAL = Piece(real=True)
-INNER = st.text(alphabet="ab$1:? %é\n;[", max_size=12)
+# Without "$$", which would end some of the quotes it is put into.
+INNER = st.text(alphabet="ab$1:? %é\n;[", max_size=12).map(lambda text: text.replace("$$", "$ $"))
 
 
 def pieces(*shapes: str) -> st.SearchStrategy[Piece]:

@@ -8,12 +8,12 @@ translated by the server.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import re
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg import pq
@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_attempts_async, make_conninfo
 from psycopg.waiting import Wait, wait_conn_async
 
 from dbcore.errors import DbConnectionError
-from dbcore_postgres.connection import OK, USED, Connection
+from dbcore_postgres.connection import USED, Connection
 from dbcore_postgres.errors import is_transient
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.settings import PostgresSettings, conninfo, startup_options
@@ -36,6 +36,7 @@ _DEFAULT, _VERBOSE = 1, 2
 _CODE = re.compile(r":  ([0-9A-Z]{5}): ")
 """`FATAL:  28P01: ...`: the severity is translated, two spaces and the code follow it."""
 _TLS_REQUIRED = frozenset({"require", "verify-ca", "verify-full"})
+_PROBE_SECONDS = 2.0
 _SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
 _UNKNOWN_SETTING = frozenset({"42704", "22023"})
 """The server does not know, or cannot do, what the start-up options ask for."""
@@ -46,6 +47,8 @@ _BY_ROLE = frozenset({"standby", "read-only", "prefer-standby"})
 class _Failure:
     text: str
     sqlstate: str | None = None
+    in_tls: bool = False
+    """It failed while TLS was being agreed upon."""
     permanent: bool = False
 
 
@@ -108,33 +111,25 @@ class Connector:
         return connection
 
 
-async def _connect(info: str, timeout: float) -> PGconn:  # noqa: ASYNC109 (psycopg's own waiting takes it)
-    made: list[PGconn] = []
+async def _connect(info: str, timeout: float) -> PGconn:
+    pgconn = pq.PGconn.connect_start(info.encode())
     try:
-        await wait_conn_async(_dial(info, made), interval=0.1, timeout=timeout)
-    except psycopg.OperationalError as error:
-        _finish(made)
-        raise _ConnectFailed(_Failure(f"no answer within {timeout:g} s" if not str(error) else str(error))) from error
+        async with asyncio.timeout(timeout):
+            await wait_conn_async(_dial(pgconn), interval=0.1)
+    except TimeoutError as error:
+        pgconn.finish()
+        raise _ConnectFailed(_Failure(f"no answer within {timeout:g} s")) from error
     except BaseException:
-        _finish(made)
+        pgconn.finish()
         raise
-    pgconn = made[0]
     pgconn.nonblocking = 1
     return pgconn
 
 
-def _finish(made: list[PGconn]) -> None:
-    for pgconn in made:
-        pgconn.finish()
-
-
-def _dial(info: str, made: list[PGconn]) -> PQGenConn[None]:
-    pgconn = pq.PGconn.connect_start(info.encode())
-    made.append(pgconn)
+def _dial(pgconn: PGconn) -> PQGenConn[None]:
     _set_verbosity(pgconn, _VERBOSE)
     stage = pgconn.status
-    while pgconn.status != pq.ConnStatus.BAD:
-        stage = pgconn.status
+    while stage != pq.ConnStatus.BAD:
         match pgconn.connect_poll():
             case pq.PollingStatus.READING:
                 wait = Wait.R
@@ -147,6 +142,7 @@ def _dial(info: str, made: list[PGconn]) -> PQGenConn[None]:
                 break
         while not (yield pgconn.socket, wait):
             pass
+        stage = pgconn.status
     raise _ConnectFailed(_failure(pgconn, stage))
 
 
@@ -157,10 +153,57 @@ def _failure(pgconn: PGconn, stage: int) -> _Failure:
     if sqlstate is None and pgconn.needs_password:
         sqlstate = "28P01"
     line = (text.splitlines() or ["the connection failed"])[0]
-    return _Failure(_CODE.sub(":  ", line), sqlstate, permanent=not is_transient(sqlstate))
+    return _Failure(_CODE.sub(": ", line), sqlstate, in_tls=stage == pq.ConnStatus.SSL_STARTUP)
 
 
-def _load_set_verbosity() -> Any:  # noqa: ANN401 (a foreign function has no type)
-    """libpq's PQsetErrorVerbosity, of the very libpq that psycopg uses: found through psycopg's extension module."""
-    module = __import__(type(pq.PGconn).__module__ if False else pq.PGconn.__module__, fromlist=["__file__"])
-    return module
+async def _look_closer(failure: _Failure, settings: PostgresSettings, attempt: dict[str, Any]) -> _Failure:
+    """Tell a server that wants no TLS, or a certificate that is not trusted, from a server that is away.
+
+    libpq has no code for either. So the first question of the handshake is asked once more: a server that answers it, with
+    yes or no, is up, and what comes after that will not get better by itself.
+    """
+    if not failure.in_tls or settings.sslmode not in _TLS_REQUIRED:
+        return failure
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            reader, writer = await asyncio.open_connection(attempt["hostaddr"], int(attempt.get("port") or 5432))
+            writer.write(_SSL_REQUEST)
+            answer = await reader.read(1)
+    except (OSError, TimeoutError):
+        return failure
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+    return replace(failure, permanent=answer in (b"S", b"N"))
+
+
+def _error(failures: list[_Failure]) -> DbConnectionError:
+    """The error of a connect that tried every host: permanent only if it is for each of them."""
+    retryable = any(not failure.permanent and is_transient(failure.sqlstate) for failure in failures)
+    first = next((failure for failure in failures if failure.sqlstate is not None), failures[0])
+    text = "; ".join(dict.fromkeys(failure.text for failure in failures))
+    if any(failure.sqlstate == "08P01" for failure in failures):
+        text += '; if this is a pooler such as PgBouncer, set pooler = "session" or "transaction"'
+    return DbConnectionError(f"cannot connect: {text}", retryable=retryable, sqlstate=first.sqlstate)
+
+
+def _load_set_verbosity() -> Callable[[int, int], int] | None:
+    """Find libpq's `PQsetErrorVerbosity`, in the very libpq that psycopg uses, through psycopg's extension module."""
+    file = sys.modules[pq.PGconn.__module__].__file__
+    try:
+        function = ctypes.CDLL(file).PQsetErrorVerbosity
+    except (OSError, AttributeError):  # psycopg's pure Python form: no extension module
+        return None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    function.restype = ctypes.c_int
+    return cast("Callable[[int, int], int]", function)
+
+
+_pq_set_verbosity = _load_set_verbosity()
+
+
+def _set_verbosity(pgconn: PGconn, level: int) -> None:
+    pointer = cast("Any", pgconn).pgconn_ptr
+    if _pq_set_verbosity is not None and pointer is not None:
+        _pq_set_verbosity(pointer, level)

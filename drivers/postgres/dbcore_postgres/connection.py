@@ -19,7 +19,7 @@ from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.values import ADAPTERS
 
 if TYPE_CHECKING:
-    from psycopg.abc import PQGen, RV
+    from psycopg.abc import RV, PQGen
     from psycopg.pq.abc import PGconn
 
 __all__ = [
@@ -92,7 +92,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     def adapters(self) -> AdaptersMap:
         return self._map
 
-    async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:  # noqa: ASYNC109 (psycopg's signature)
+    async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Everything that psycopg itself does on the connection comes through here."""
         self.marks |= NATIVE
         if timeout is None:  # psycopg before 3.3 knows no timeout
@@ -110,7 +110,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.prepare_threshold = None
         if not self.autocommit:
             await self.set_autocommit(True)
-        if not (self.isolation_level is self.read_only is self.deferrable is None):
+        if (self.isolation_level, self.read_only, self.deferrable) != (None, None, None):
             await self.set_isolation_level(None)
             await self.set_read_only(None)
             await self.set_deferrable(None)

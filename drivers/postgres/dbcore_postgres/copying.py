@@ -56,7 +56,7 @@ async def insert_many(
         statement = f"COPY {_quoted(table)} ({', '.join(_quoted((column,)) for column in columns)}) FROM STDIN ".encode()
         await _start(connection, target, statement + encoder.format)
         try:
-            await _send(connection, encoder.first + data)
+            await _send(connection, data)
             async for chunk in chunks:
                 await _send(connection, encoder.encode(chunk))
             await _send(connection, encoder.last)

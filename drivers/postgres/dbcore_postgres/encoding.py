@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
+from psycopg.copy import AsyncCopy
 from psycopg.pq import Format
 
 from dbcore.errors import QueryError
@@ -19,7 +20,7 @@ from dbcore.statements.values import plain
 from dbcore_postgres.connection import Connection
 
 if TYPE_CHECKING:
-    from psycopg.abc import Buffer
+    from psycopg._copy_base import Formatter
 
 __all__ = ["BINARY_TYPES", "BinaryRows", "Encoder", "Misfit", "TextRows"]
 
@@ -35,9 +36,8 @@ BINARY_TYPES = {
 _MISFITS = (TypeError, AttributeError, ValueError, OverflowError, struct.error, psycopg.DataError)
 """What psycopg's dumpers raise when they are given something else than they expect."""
 
-_NULL = b"\xff\xff\xff\xff"
-_length = struct.Struct("!i").pack
-_LENGTHS = [_length(size) for size in range(256)]
+_HEADER = 19
+"""Bytes that stand before the first row of a binary COPY: `PGCOPY` and so on."""
 _ESCAPED = re.compile(rb"[\b\t\n\v\f\r\\]")
 _ESCAPES = {bytes([char]): b"\\" + bytes([letter]) for char, letter in zip(b"\b\t\n\v\f\r\\", b"btnvfr\\", strict=True)}
 
@@ -49,77 +49,74 @@ class Misfit(QueryError):
 class Encoder(Protocol):
     format: bytes
     """The option of COPY."""
-    first: bytes
     last: bytes
+    """What ends the data."""
 
     def encode(self, rows: list[Row]) -> bytes: ...
 
 
 class BinaryRows:
-    """psycopg dumps by the types of the columns; what a row has in another type is turned into that where it can be."""
+    """psycopg writes by the types of the columns; what a row has in another type is turned into that where it can be."""
 
     format = b"(FORMAT BINARY)"
-    first = b"PGCOPY\n\xff\r\n\0" + bytes(8)
     last = b"\xff\xff"
 
     def __init__(self, connection: Connection, types: Sequence[int], columns: Sequence[str]) -> None:
         self._connection = connection
         self._types = types
         self._columns = columns
-        self._formats = [PyFormat.BINARY] * len(types)
-        self._transformer = Transformer(connection)
-        self._transformer.set_dumper_types(types, Format.BINARY)
+        self._formatter = self._new_formatter()
         self._done = 0
 
+    def _new_formatter(self) -> Formatter:
+        copy = AsyncCopy(self._connection.cursor(), binary=True)
+        copy.set_types(self._types)
+        return copy.formatter
+
     def encode(self, rows: list[Row]) -> bytes:
-        width, formats, dump = len(self._types), self._formats, self._transformer.dump_sequence
-        head = struct.pack("!h", width)
-        parts: list[Buffer] = []
-        add = parts.append
-        for number, row in enumerate(rows, self._done + 1):
-            try:
-                values = dump(row, formats)
-            except _MISFITS:
-                values = self._fitted(number, row)
-            if len(values) != width:
-                raise _wrong_length(number, row, width)
-            add(head)
-            for value in values:
-                if value is None:
-                    add(_NULL)
-                else:
-                    size = len(value)
-                    add(_LENGTHS[size] if size < 256 else _length(size))
-                    add(value)
+        try:
+            data = self._encode(rows)
+        except _MISFITS:
+            # The formatter holds half a row now.
+            self._formatter = self._new_formatter()
+            data = self._encode([self._fitted(number, row) for number, row in enumerate(rows, self._done + 1)])
+            if self._done:
+                data = data[_HEADER:]
         self._done += len(rows)
+        return data
+
+    def _encode(self, rows: list[Row]) -> bytes:
+        write, end = self._formatter.write_row, self._formatter.end
+        parts = [part for row in rows if (part := write(row))]
+        parts.append(end()[: -len(self.last)])
         return b"".join(parts)
 
-    def _fitted(self, number: int, row: Row) -> Sequence[Buffer | None]:
+    def _fitted(self, number: int, row: Row) -> Row:
         if len(row) != len(self._types):
             raise _wrong_length(number, row, len(self._types))
-        values = list(row)
-        for index, (value, type_) in enumerate(zip(row, self._types, strict=True)):
-            try:
-                fit = _FIT.get(type_)
-                values[index] = value if value is None or fit is None else fit(plain(value), self._connection)
-                self._transformer.set_dumper_types([type_], Format.BINARY)
-                self._transformer.dump_sequence([values[index]], [PyFormat.BINARY])
-            except _MISFITS as error:
-                column, kind = self._columns[index], BINARY_TYPES[type_]
-                raise Misfit(
-                    f"row {number}, column {column!r}: this {type(value).__name__} does not fit {kind}, as which the rows before "
-                    "it were sent; nothing was inserted"
-                ) from error
-            finally:
-                self._transformer.set_dumper_types(self._types, Format.BINARY)
-        return self._transformer.dump_sequence(values, self._formats)
+        return [self._fit(number, index, value) for index, value in enumerate(row)]
+
+    def _fit(self, number: int, index: int, value: Any) -> Any:
+        if value is None:
+            return None
+        type_ = self._types[index]
+        transformer = Transformer(self._connection)
+        transformer.set_dumper_types([type_], Format.BINARY)
+        try:
+            fitting = _FIT[type_](plain(value), self._connection)
+            transformer.dump_sequence([fitting], [PyFormat.BINARY])
+        except _MISFITS as error:
+            raise Misfit(
+                f"row {number}, column {self._columns[index]!r}: this {type(value).__name__} does not fit "
+                f"{BINARY_TYPES[type_]}, as which the rows before it were sent; nothing was inserted"
+            ) from error
+        return fitting
 
 
 class TextRows:
     """psycopg dumps by the types of the values, and the server reads them as the columns want."""
 
     format = b""
-    first = b""
     last = b""
 
     def __init__(self, connection: Connection, columns: Sequence[str]) -> None:
@@ -151,29 +148,29 @@ def _wrong_length(number: int, row: Row, width: int) -> Misfit:
     return Misfit(f"row {number} has {len(row)} values for {width} columns; nothing was inserted")
 
 
-def _whole(value: Any, _: Connection) -> Any:  # noqa: ANN401 (whatever a row holds)
+def _whole(value: Any, _: Connection) -> Any:
     if isinstance(value, (float, Decimal)) and value == int(value):
         return int(value)
     return value
 
 
-def _decimal(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+def _decimal(value: Any, _: Connection) -> Any:
     return Decimal(repr(value)) if isinstance(value, float) else value
 
 
-def _text(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+def _text(value: Any, _: Connection) -> Any:
     return str(value) if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool) else value
 
 
-def _uuid(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+def _uuid(value: Any, _: Connection) -> Any:
     return UUID(value) if isinstance(value, str) else value
 
 
-def _float(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+def _float(value: Any, _: Connection) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
-def _naive(value: Any, connection: Connection) -> Any:  # noqa: ANN401 (as above)
+def _naive(value: Any, connection: Connection) -> Any:
     """As the server casts it: at the wall clock of the session's time zone."""
     value = _as_datetime(value)
     if isinstance(value, datetime) and value.tzinfo is not None:
@@ -181,20 +178,20 @@ def _naive(value: Any, connection: Connection) -> Any:  # noqa: ANN401 (as above
     return value
 
 
-def _aware(value: Any, connection: Connection) -> Any:  # noqa: ANN401 (as above)
+def _aware(value: Any, connection: Connection) -> Any:
     value = _as_datetime(value)
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.replace(tzinfo=connection.info.timezone)
     return value
 
 
-def _as_datetime(value: Any) -> Any:  # noqa: ANN401 (as above)
+def _as_datetime(value: Any) -> Any:
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)  # noqa: DTZ001 (a date has no time zone)
     return value
 
 
-def _plain(value: Any, _: Connection) -> Any:  # noqa: ANN401 (as above)
+def _plain(value: Any, _: Connection) -> Any:
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg import capabilities, pq
@@ -13,9 +13,6 @@ from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection
 from dbcore_postgres.prepared import Seen
 from dbcore_postgres.statements import BINARY, bind, columns_of, rows_of
 from dbcore_postgres.wire import COPIES, abandon, fetch, lost, refuse_copy, simple
-
-if TYPE_CHECKING:
-    from psycopg.pq.abc import PGresult
 
 __all__ = ["stream"]
 

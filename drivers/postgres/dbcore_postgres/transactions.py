@@ -20,7 +20,7 @@ _LEVELS: dict[Isolation | None, bytes] = {
 }
 
 
-async def begin(connection: Connection, isolation: Isolation | None, read_only: bool) -> None:  # noqa: FBT001 (the contract's signature)
+async def begin(connection: Connection, isolation: Isolation | None, read_only: bool) -> None:
     """Note that a transaction begins: the BEGIN goes along with the first statement."""
     connection.pending = b"BEGIN" + _LEVELS[isolation] + (b" READ ONLY" if read_only else b"")
     connection.block = True

@@ -25,7 +25,8 @@ ADAPTERS = AdaptersMap(psycopg.adapters)
 
 class IntDumper(Dumper):
     """Ints go as int4 or int8. psycopg's own takes the narrowest of four types, by value: each would be one more
-    prepared variant of a statement, per parameter."""
+    prepared variant of a statement, per parameter.
+    """
 
     _format = PyFormat.TEXT
 
@@ -83,7 +84,7 @@ class EnumDumper(Dumper):
 
     _format = PyFormat.TEXT
 
-    def __init__(self, cls: type, context: Any = None) -> None:  # noqa: ANN401 (psycopg's signature)
+    def __init__(self, cls: type, context: Any = None) -> None:
         super().__init__(cls, context)
         self._transformer = Transformer.from_context(context)
         self._inner: Any = None

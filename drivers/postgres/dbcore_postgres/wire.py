@@ -224,7 +224,7 @@ async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
         async with asyncio.timeout(CANCEL_SECONDS):
             await connection.cancel_safe(timeout=CANCEL_SECONDS)
             await _drain(connection, unsynced=unsynced)
-    except Exception:  # noqa: BLE001 (whatever failed: a connection in an unknown state must not be used again)
+    except Exception:
         pgconn.finish()
     except BaseException:
         pgconn.finish()

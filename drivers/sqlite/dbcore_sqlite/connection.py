@@ -324,7 +324,7 @@ async def connect(home: Home, settings: SqliteSettings) -> Connection:
             connection.give_up()
         # aiosqlite has told the worker to end, and the worker reports to the loop, which must not be closed by then.
         deadline = loop.time() + _PATIENCE
-        while connection.thread.is_alive() and loop.time() < deadline:  # noqa: ASYNC110 (as in close)
+        while loop.time() < deadline and (connection.thread is maker or connection.thread.is_alive()):  # noqa: ASYNC110 (as in close)
             await asyncio.sleep(0.0005)
         raise
     finally:

@@ -1,0 +1,88 @@
+"""The driver as a value, and its pool."""
+
+from __future__ import annotations
+
+from dbcore.config import Config, connect_with
+from dbcore.driver import Driver, Hooks
+from dbcore.engine import start_pool as start_engine
+from dbcore.errors import ConfigError, Problem
+from dbcore.pool import PoolOps
+from dbcore_postgres.connecting import Connector
+from dbcore_postgres.connection import (
+    Connection,
+    abort,
+    close,
+    in_transaction,
+    is_clean,
+    is_usable,
+    server_info,
+    touch,
+    transaction_status,
+)
+from dbcore_postgres.copying import insert_many
+from dbcore_postgres.errors import to_error
+from dbcore_postgres.prepared import SYNTAX
+from dbcore_postgres.resetting import Resetting, ping
+from dbcore_postgres.settings import PostgresSettings, from_url
+from dbcore_postgres.statements import batch, execute_many, query, script
+from dbcore_postgres.streaming import stream
+from dbcore_postgres.transactions import begin, commit, rollback
+
+__all__ = ["driver", "make_hooks", "start_pool"]
+
+NAME = "postgres"
+
+
+def make_hooks(config: Config[PostgresSettings]) -> Hooks[Connection]:
+    """Return what the engine needs to keep connections of this config."""
+    pool = config.pool
+    transaction_pooler = config.settings.pooler == "transaction"
+    if transaction_pooler and pool.reset == "full":
+        problem = Problem(
+            f"connections.{config.name}.pool.reset",
+            'it is "full", and pooler = "transaction" leaves no session that could be reset',
+            "Leave it out; the pooler resets what it lends.",
+        )
+        raise ConfigError(problems=[problem], driver=NAME)
+    connector = Connector(timeout=pool.connect_timeout, full_reset=pool.reset == "full")
+    return Hooks(
+        connect=connect_with(config, connector),
+        close=close,
+        reset=Resetting(pool=config.name, mode="transaction" if transaction_pooler else pool.reset),
+        is_usable=is_usable,
+        is_clean=is_clean,
+        ping=ping,
+        abort=abort,
+        in_transaction=in_transaction,
+    )
+
+
+async def start_pool(config: Config[PostgresSettings]) -> PoolOps[Connection]:
+    """Start a pool of psycopg connections. What its holders do with psycopg's own interface is undone on release."""
+    return await start_engine(
+        make_hooks(config), config.pool, name=config.name, startup=config.startup, observe=config.observe
+    )
+
+
+driver = Driver(
+    name=NAME,
+    schemes=frozenset({"postgres", "postgresql"}),
+    settings=PostgresSettings,
+    start_pool=start_pool,
+    query=query,
+    to_error=to_error,
+    from_url=from_url,
+    syntax=SYNTAX,
+    begin=begin,
+    commit=commit,
+    rollback=rollback,
+    transaction_status=transaction_status,
+    execute_many=execute_many,
+    batch=batch,
+    script=script,
+    stream=stream,
+    insert_many=insert_many,
+    touch=touch,
+    server_info=server_info,
+)
+"""Everything that dbcore knows about PostgreSQL."""

@@ -1,0 +1,76 @@
+"""Between two holders: the session as it was, and a look whether the server still answers."""
+
+from __future__ import annotations
+
+import logging
+
+import psycopg
+
+from dbcore.config import Reset
+from dbcore.errors import DbConnectionError
+from dbcore_postgres.connection import ACTIVE, IDLE, NATIVE, OK, RETIRED, SESSION, Connection, abort
+from dbcore_postgres.errors import to_error
+from dbcore_postgres.wire import abandon, simple
+
+__all__ = ["Resetting", "ping"]
+
+logger = logging.getLogger("dbcore.postgres")
+
+# Never DISCARD ALL or DEALLOCATE ALL: both end the prepared statements that we and psycopg count on. Those that were made by
+# PREPARE in SQL have names that nobody of us knows, and only they can be in a next holder's way.
+_RESET = (
+    b"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
+    b"DISCARD TEMP; DISCARD SEQUENCES;"
+)
+_DEALLOCATE = (
+    b"DO $$DECLARE n text; BEGIN FOR n IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql "
+    b"LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', n); END LOOP; END$$"
+)
+
+
+class Resetting:
+    """The hook `reset` of one pool."""
+
+    def __init__(self, *, pool: str, mode: Reset) -> None:
+        self._pool = pool
+        self._session = {"full": -1, "tracked": SESSION | NATIVE, "transaction": 0}[mode]
+        """The marks that call for a reset of the session."""
+
+    async def __call__(self, connection: Connection) -> None:
+        """Roll back, and restore the session where that is called for: one trip. Raises where the connection is of no use."""
+        pgconn = connection.pgconn
+        if connection.marks & RETIRED or pgconn.status != OK:
+            raise DbConnectionError("the server ended this session, or is not the one that the pool wants")
+        if connection.waiter is not None or connection.lock.locked() or pgconn.pipeline_status:
+            raise DbConnectionError("a statement, or a pipeline, of its former holder is still under way")
+        if pgconn.transaction_status == ACTIVE:
+            await abandon(connection)
+        text = b""
+        if pgconn.transaction_status != IDLE:
+            logger.warning("pool %s: a transaction was left open by the holder of a connection and is rolled back", self._pool)
+            text = b"ROLLBACK;"
+        if connection.marks & self._session:
+            text += _RESET + _DEALLOCATE
+        if text:
+            await _run(connection, text)
+        if connection.marks & NATIVE:
+            await connection.restore_defaults()
+        connection.pending = None
+        connection.block = connection.read_only_block = False
+        connection.marks = 0
+
+
+async def ping(connection: Connection) -> None:
+    """Ask the server for nothing; one trip. Raises `DbConnectionError` if no answer comes."""
+    await _run(connection, b"SELECT 1")
+
+
+async def _run(connection: Connection, text: bytes) -> None:
+    """Run SQL that nobody waits for: when it is cancelled, the connection is dropped and not cleaned up any further."""
+    try:
+        await simple(connection, text)
+    except psycopg.Error as error:
+        raise (to_error(error) or DbConnectionError("the connection failed")) from error
+    except BaseException:
+        abort(connection)
+        raise

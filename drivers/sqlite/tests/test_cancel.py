@@ -1,0 +1,173 @@
+"""Whoever is cancelled leaves no work running, and hits nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from sqlite_pools import SLOW, SLOW_WRITE, count, held, numbers, one_connection, run, sqlite_pool, value
+
+from dbcore.errors import DbConnectionError
+from dbcore_sqlite import Connection, driver
+
+begin, rollback, stream = driver.begin, driver.rollback, driver.stream
+assert begin and rollback and stream
+
+
+async def test_a_cancelled_statement_is_interrupted_200_times_of_200(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        for turn in range(200):
+            task = asyncio.create_task(run(connection, SLOW))
+            for _ in range(turn % 7):
+                await asyncio.sleep(0 if turn % 2 else 0.0005)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert connection.is_quiet
+            assert await value(connection, "SELECT ?", turn) == turn
+
+
+async def test_no_interrupt_hits_the_next_holder(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, {"max_size": 1, "min_size": 1}) as pool:
+        for turn in range(100):
+            async def slow() -> None:
+                async with held(pool) as connection:
+                    await run(connection, SLOW)
+
+            task = asyncio.create_task(slow())
+            await asyncio.sleep(0.0002 * (turn % 5))
+            task.cancel()
+            async with held(pool) as connection:
+                assert await value(connection, "SELECT ?", turn) == turn
+            await asyncio.wait([task])
+        assert pool.stats
+        assert pool.stats().connects == 1
+
+
+async def test_a_second_cancel_leaves_at_once_and_the_reset_waits(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, {"max_size": 1}) as pool:
+        released = threading.Event()
+
+        async with held(pool) as connection:
+            connection.native.create_function("wait", 0, released.wait)  # hears no interrupt
+            task = asyncio.create_task(run(connection, "SELECT wait()"))
+            while not (connection.job and connection.job.started):
+                await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.sleep(0.005)
+            assert not task.done()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not connection.is_quiet
+        assert pool.stats
+        assert pool.stats().resetting == 1
+        released.set()
+        async with held(pool) as again:
+            assert again is connection
+            assert await value(again, "SELECT 1") == 1
+
+
+async def test_the_lane_stays_with_a_write_that_was_left_behind(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        released = threading.Event()
+        await numbers(connection)
+        connection.native.create_function("wait", 0, lambda: int(released.wait()))
+        task = asyncio.create_task(run(connection, "INSERT INTO numbers VALUES (wait())"))
+        while not (connection.job and connection.job.started and not connection.job.ended):
+            await asyncio.sleep(0.001)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.002)
+        assert task.done()
+        assert connection.lane.owner is connection
+        released.set()
+        await connection.quiet()
+        assert connection.lane.owner is None
+
+
+async def test_a_cancelled_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        task = asyncio.create_task(run(connection, SLOW_WRITE))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await count(connection) == 0
+        assert connection.lane.owner is None
+
+
+async def test_a_rollback_is_not_stopped_by_a_cancel(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin(connection, None, False)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        task = asyncio.create_task(rollback(connection))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await connection.quiet()
+        assert not connection.native.in_transaction
+        assert connection.lane.owner is None
+
+
+async def test_a_stream_beside_a_cancelled_statement_is_closed(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, "INSERT INTO numbers VALUES (1), (2), (3)")
+        rows = stream(connection, "SELECT n FROM numbers", (), 1)
+        await anext(rows)
+        task = asyncio.create_task(run(connection, SLOW))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await value(connection, "SELECT 1") == 1
+        with pytest.raises(Exception, match="the stream was closed early"):
+            await anext(rows)
+
+
+async def test_a_cancelled_connect_leaves_no_thread(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    async with sqlite_pool(tmp_path, {"min_size": 0}) as pool:
+        for turn in range(20):
+            task = asyncio.create_task(pool.checkout())  # type: ignore[arg-type, var-annotated]
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()[1]()
+    assert set(threading.enumerate()) == before
+
+
+async def test_an_abort_cuts_off_a_running_statement(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, {"stop_timeout": 0}) as pool:
+        async with held(pool) as connection:
+            task = asyncio.create_task(run(connection, SLOW))
+            await asyncio.sleep(0.02)
+            await pool.stop()
+            with pytest.raises(DbConnectionError, match="was closed"):
+                await task
+            with pytest.raises(DbConnectionError, match="was closed"):
+                await run(connection, "SELECT 1")
+        assert not connection.thread.is_alive()
+
+
+def test_an_abort_works_with_the_loop_closed(tmp_path: Path) -> None:
+    async def take() -> Connection:
+        from sqlite_pools import sqlite_config
+
+        from dbcore_sqlite.connection import connect
+        from dbcore_sqlite.pool import make_home
+
+        config = sqlite_config(tmp_path)
+        return await connect(make_home(config)[0], config.settings)
+
+    connection = asyncio.run(take())
+    connection.abort()
+    connection.thread.join(5)
+    assert not connection.thread.is_alive()

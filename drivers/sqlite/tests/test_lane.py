@@ -1,0 +1,303 @@
+"""Writers line up, in order, and nobody inside the process ever hears "database is locked"."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlite_pools import count, held, numbers, run, sqlite_config, sqlite_pool, value
+
+from dbcore.errors import ConflictError, PoolClosed, PoolDeadlock, PoolTimeout
+from dbcore.pool import PoolOps
+from dbcore_sqlite import Connection, driver, start_pool
+from dbcore_sqlite.lane import Line
+
+begin, commit, rollback = driver.begin, driver.commit, driver.rollback
+assert begin and commit and rollback
+
+
+async def test_writers_on_many_connections_lose_nothing_and_never_see_a_lock(tmp_path: Path) -> None:
+    async def work(pool: PoolOps[Connection], number: int) -> None:
+        assert pool.admit
+        for turn in range(15):
+            if (number + turn) % 3:
+                leave = await pool.admit(None)
+                async with held(pool) as connection:
+                    await begin(connection, None, False)
+                    n = await value(connection, "SELECT n FROM numbers")
+                    await run(connection, "UPDATE numbers SET n = ?", n + 1)
+                    await commit(connection)
+                leave()
+            else:
+                async with held(pool) as connection:
+                    await run(connection, "UPDATE numbers SET n = n + 1")
+
+    async with sqlite_pool(tmp_path, {"max_size": 8}, busy_timeout=0) as pool:
+        async with held(pool) as connection:
+            await numbers(connection)
+            await run(connection, "INSERT INTO numbers VALUES (0)")
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(work(pool, number))
+        async with held(pool) as connection:
+            assert await value(connection, "SELECT n FROM numbers") == 300
+            assert connection.lane.owner is None
+
+
+async def test_a_line_serves_who_came_first_and_nobody_passes() -> None:
+    line = Line(1, name="main", timeout=10)
+    assert line.enter_now()
+    served: list[int] = []
+
+    async def wait(number: int) -> None:
+        await line.enter()
+        served.append(number)
+        line.leave()
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    line.leave()
+    assert not line.enter_now()
+    await asyncio.gather(*tasks)
+    assert served == [0, 1, 2, 3, 4]
+    assert line.enter_now()
+
+
+async def test_a_cancelled_waiter_keeps_nothing() -> None:
+    line = Line(1, name="main", timeout=10)
+    await line.enter()
+    first, second = asyncio.create_task(line.enter()), asyncio.create_task(line.enter())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    line.leave()
+    await second
+    assert line.waiting == 0
+
+
+async def test_a_waiter_cancelled_in_the_turn_of_its_hand_over_passes_it_on() -> None:
+    line = Line(1, name="main", timeout=10)
+    await line.enter()
+    first, second = asyncio.create_task(line.enter()), asyncio.create_task(line.enter())
+    await asyncio.sleep(0)
+    line.leave()
+    first.cancel()
+    await asyncio.wait([first])
+    assert first.cancelled()
+    await second
+
+
+async def test_a_writer_whose_time_is_up_is_told_why(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, {"checkout_timeout": 0.05}) as pool, held(pool) as one, held(pool) as other:
+        await numbers(one)
+        await begin(one, None, False)
+
+        async def write() -> None:
+            await run(other, "INSERT INTO numbers VALUES (1)")
+
+        with pytest.raises(PoolTimeout, match="'main'") as caught:
+            await asyncio.create_task(write())
+        assert caught.value.reason == "writers"
+        assert caught.value.stats is not None
+        assert caught.value.stats.in_use == 2
+        assert any(holder.in_transaction for holder in caught.value.holders)
+        await rollback(one)
+        await write()
+        assert await count(one) == 1
+
+
+async def test_a_task_that_waits_for_its_own_lane_fails_at_once(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
+        assert pool.admit
+        await numbers(one)
+        await begin(one, None, False)
+        with pytest.raises(PoolDeadlock, match="waits for itself"):
+            await run(other, "INSERT INTO numbers VALUES (1)")
+        with pytest.raises(PoolDeadlock, match="waits for itself"):
+            await begin(other, None, False)
+        with pytest.raises(PoolDeadlock, match="waits for itself"):
+            await pool.admit(None)
+        assert await count(other) == 0, "it may read there"
+        await commit(one)
+        await run(other, "INSERT INTO numbers VALUES (1)")
+
+
+async def test_the_gate_admits_as_many_as_the_setting_says(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, writers=2) as pool:
+        admit = pool.admit
+        assert admit
+        leave = [await asyncio.create_task(admit(None)) for _ in range(2)]  # type: ignore[arg-type]
+        with pytest.raises(PoolTimeout) as caught:
+            await asyncio.create_task(admit(0.02))  # type: ignore[arg-type]
+        assert caught.value.reason == "writers"
+        waiting = asyncio.create_task(admit(None))  # type: ignore[arg-type, var-annotated]
+        await asyncio.sleep(0)
+        leave[0]()
+        leave[0]()
+        (await waiting)()
+        leave[1]()
+
+
+async def test_a_task_that_was_admitted_passes_the_gate_again(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, writers=1) as pool:
+        assert pool.admit
+        leave = await pool.admit(None)
+        again = await pool.admit(None)
+        again()
+        leave()
+        assert pool.admit
+        (await pool.admit(0))()
+
+
+async def test_the_time_given_to_a_transaction_covers_the_lane_too(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
+        await begin(one, None, False)
+        loop = asyncio.get_running_loop()
+
+        async def write() -> None:
+            assert pool.admit
+            leave = await pool.admit(0.05)
+            try:
+                await begin(other, None, False)
+            finally:
+                leave()
+
+        started = loop.time()
+        with pytest.raises(PoolTimeout):
+            await asyncio.create_task(write())
+        assert loop.time() - started < 5
+        await rollback(one)
+
+
+async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:
+    pool = await start_pool(sqlite_config(tmp_path, writers=1))
+    admit = pool.admit
+    assert admit
+    leave = await admit(None)
+    waiting = asyncio.create_task(admit(None))  # type: ignore[arg-type, var-annotated]
+    await asyncio.sleep(0)
+    await pool.stop()
+    with pytest.raises(PoolClosed):
+        await waiting
+    leave()
+    with pytest.raises(PoolClosed):
+        await admit(None)
+
+
+async def test_the_lane_is_given_back_by_the_reset_of_a_forgotten_transaction(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool:
+        async with held(pool) as connection:
+            await numbers(connection)
+            await begin(connection, None, False)
+            await run(connection, "INSERT INTO numbers VALUES (1)")
+        async with held(pool) as other:
+            await run(other, "INSERT INTO numbers VALUES (2)")
+            assert await count(other) == 1
+
+
+async def test_a_lock_of_another_process_is_waited_for(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as connection:
+        await numbers(connection)
+        foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+        foreign.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(run(connection, "INSERT INTO numbers VALUES (1)"))
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        foreign.execute("COMMIT")
+        foreign.close()
+        assert (await task).count == 1
+
+
+async def test_a_lock_of_another_process_that_stays_is_a_conflict(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, busy_timeout=0.05) as pool, held(pool) as connection:
+        await numbers(connection)
+        foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+        foreign.execute("BEGIN IMMEDIATE")
+        await begin(connection, None, False)
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            await run(connection, "INSERT INTO numbers VALUES (1)")
+        error = driver.to_error(caught.value)
+        assert isinstance(error, ConflictError)
+        assert error.retryable
+        await rollback(connection)
+        foreign.execute("COMMIT")
+        foreign.close()
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+
+
+async def test_a_wait_for_another_process_ends_with_its_task(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, busy_timeout=60) as pool, held(pool) as connection:
+        await numbers(connection)
+        foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+        foreign.execute("BEGIN IMMEDIATE")
+        task = asyncio.create_task(run(connection, "INSERT INTO numbers VALUES (1)"))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        foreign.execute("COMMIT")
+        foreign.close()
+        assert await count(connection) == 0
+        assert connection.lane.owner is None
+
+
+async def test_a_reader_that_turns_writer_too_late_is_a_conflict(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as connection:
+        await numbers(connection)
+        await run(connection, "BEGIN")
+        assert await count(connection) == 0
+        foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+        foreign.execute("INSERT INTO numbers VALUES (1)")
+        foreign.close()
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            await run(connection, "INSERT INTO numbers VALUES (2)")
+        error = driver.to_error(caught.value)
+        assert isinstance(error, ConflictError)
+        assert error.retryable
+        assert "SQLITE_BUSY_SNAPSHOT" in str(error)
+        await run(connection, "ROLLBACK")
+
+
+_OTHER_PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from sqlite_pools import held, run, sqlite_pool, value
+from dbcore_sqlite import driver
+
+async def work(pool, turns):
+    for _ in range(turns):
+        leave = await pool.admit(None)
+        async with held(pool) as connection:
+            await driver.begin(connection, None, False)
+            n = await value(connection, "SELECT n FROM numbers")
+            await run(connection, "UPDATE numbers SET n = ?", n + 1)
+            await driver.commit(connection)
+        leave()
+
+async def main():
+    async with sqlite_pool(Path(sys.argv[1]), busy_timeout=30) as pool:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(work(pool, 25))
+
+asyncio.run(main())
+"""
+
+
+async def test_two_processes_that_write_at_once_lose_no_update(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as connection:
+        await numbers(connection)
+        await run(connection, "INSERT INTO numbers VALUES (0)")
+        command = [sys.executable, "-c", _OTHER_PROCESS, str(tmp_path)]
+        path = ":".join(sys.path)
+        processes = [
+            await asyncio.create_subprocess_exec(*command, env={"PYTHONPATH": path}, stderr=subprocess.PIPE) for _ in range(2)
+        ]
+        for process in processes:
+            _, said = await process.communicate()
+            assert process.returncode == 0, said.decode()
+        assert await value(connection, "SELECT n FROM numbers") == 200

@@ -1,0 +1,150 @@
+"""Transactions: one trip for BEGIN and the first statement, and the truth about how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlite_pools import SLOW_WRITE, count, held, numbers, one_connection, run, sqlite_pool, value
+
+from dbcore.errors import TransactionError, UnsupportedError
+from dbcore_sqlite import driver
+
+begin, commit, rollback, status = driver.begin, driver.commit, driver.rollback, driver.transaction_status
+assert begin and commit and rollback and status
+
+
+async def test_begin_goes_along_with_the_first_statement(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        before = connection.job
+        await begin(connection, None, False)
+        assert connection.job is before
+        assert (status(connection), connection.native.in_transaction) == ("open", False)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        assert (status(connection), connection.native.in_transaction) == ("open", True)
+        await commit(connection)
+        assert (status(connection), connection.native.in_transaction) == ("idle", False)
+        assert await count(connection) == 1
+
+
+@pytest.mark.parametrize("end", [commit, rollback])
+async def test_an_empty_transaction_costs_no_hop(tmp_path: Path, end: object) -> None:
+    async with one_connection(tmp_path) as connection:
+        before = connection.job
+        await begin(connection, "serializable", False)
+        await end(connection)  # type: ignore[operator]
+        assert connection.job is before
+        assert connection.lane.owner is None
+
+
+async def test_a_rollback_takes_everything_back(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin(connection, None, False)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        await rollback(connection)
+        assert await count(connection) == 0
+
+
+async def test_a_rollback_without_a_transaction_is_harmless(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await rollback(connection)
+        assert await value(connection, "SELECT 1") == 1
+
+
+async def test_a_transaction_that_reads_cannot_write_and_the_next_one_can(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin(connection, None, True)
+        assert await count(connection) == 0
+        with pytest.raises(Exception, match="readonly"):
+            await run(connection, "INSERT INTO numbers VALUES (1)")
+        await commit(connection)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        await begin(connection, None, True)
+        await count(connection)
+        await rollback(connection)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        assert await count(connection) == 2
+
+
+async def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as writer, held(pool) as reader:
+        await numbers(writer)
+        await begin(writer, None, False)
+        await run(writer, "INSERT INTO numbers VALUES (1)")
+        await begin(reader, None, True)
+        assert await count(reader) == 0
+        await commit(writer)
+        assert await count(reader) == 0, "its snapshot is of its first statement"
+        await commit(reader)
+        assert await count(reader) == 1
+
+
+@pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
+async def test_other_isolations_are_refused(tmp_path: Path, isolation: str) -> None:
+    async with one_connection(tmp_path) as connection:
+        with pytest.raises(UnsupportedError, match=isolation):
+            await begin(connection, isolation, False)  # type: ignore[arg-type]
+        assert connection.lane.owner is None
+
+
+async def test_a_statement_that_fails_keeps_the_rest_of_the_transaction(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await run(connection, "CREATE TABLE numbers (n INTEGER UNIQUE)")
+        await begin(connection, None, False)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        with pytest.raises(Exception, match="UNIQUE"):
+            await run(connection, "INSERT INTO numbers VALUES (1)")
+        assert status(connection) == "open"
+        await commit(connection)
+        assert await count(connection) == 1
+
+
+async def test_a_write_that_was_cancelled_ends_the_transaction_and_says_so(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin(connection, None, False)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        task = asyncio.create_task(run(connection, SLOW_WRITE))
+        while not (connection.job and connection.job.started and not connection.job.ended):
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert status(connection) == "idle"
+        with pytest.raises(TransactionError, match="the transaction is over"):
+            await run(connection, "INSERT INTO numbers VALUES (2)")
+        with pytest.raises(TransactionError, match="nothing was committed"):
+            await commit(connection)
+        assert await count(connection) == 0
+        assert connection.lane.owner is None
+
+
+async def test_a_failed_deferred_constraint_keeps_the_transaction_for_the_rollback(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await run(connection, "CREATE TABLE a (id INTEGER PRIMARY KEY)")
+        await run(connection, "CREATE TABLE b (a INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
+        await begin(connection, None, False)
+        await run(connection, "INSERT INTO b VALUES (1)")
+        with pytest.raises(Exception, match="FOREIGN KEY"):
+            await commit(connection)
+        assert status(connection) == "open"
+        await rollback(connection)
+        assert await count(connection, "b") == 0
+        assert connection.lane.owner is None
+
+
+async def test_a_transaction_of_text_keeps_the_lane_to_its_end(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, "BEGIN")
+        assert connection.lane.owner is connection
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        assert status(connection) == "open"
+        await run(connection, "COMMIT")
+        assert connection.lane.owner is None
+        assert await count(connection) == 1

@@ -1,0 +1,172 @@
+"""Statements that end before they are done: by timeout, by cancellation. And what `observe` hears of statements."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from databases import Place, until
+
+import dbcore as db
+from dbcore.events import Event, StatementFinished
+from dbcore.testing import NativeError, Script, hangs, scripted_driver, virtual
+
+
+async def test_a_statement_that_takes_too_long_is_ended(place: Place) -> None:
+    async with place.open() as database, database.connection() as connection:
+        with pytest.raises(db.QueryTimeout, match=r"0\.05 s") as caught:
+            await connection.execute(place.endless, timeout=0.05)
+        assert caught.value.sql == place.endless
+        assert caught.value.driver == place.driver
+        assert isinstance(caught.value, TimeoutError)
+        assert await connection.fetch_value("SELECT 1") == 1
+
+
+async def test_the_statement_timeout_of_the_config_holds_unless_another_is_given(place: Place) -> None:
+    async with place.open(statement_timeout=0.05) as database:
+        with pytest.raises(db.QueryTimeout, match=r"0\.05 s"):
+            await database.fetch_all(place.endless)
+        with pytest.raises(db.QueryTimeout, match=r"0\.07 s"):
+            await database.fetch_all(place.endless, timeout=0.07)
+        assert await database.fetch_value("SELECT 1") == 1
+
+
+async def test_every_method_has_a_timeout(place: Place) -> None:
+    async with place.items() as database, database.connection() as connection:
+        with pytest.raises(db.QueryTimeout):
+            await connection.fetch_value(place.endless, timeout=0.03)
+        with pytest.raises(db.QueryTimeout):
+            await connection.batch([("SELECT 1", ()), (place.endless, ())], timeout=0.03)
+        with pytest.raises(db.QueryTimeout):
+            await connection.execute_script(f"SELECT 1; {place.endless}", timeout=0.03)
+        assert not connection.in_transaction
+        assert await connection.fetch_value("SELECT 1") == 1
+
+
+async def test_a_timeout_leaves_no_work_at_the_database(place: Place) -> None:
+    """A write that is cut short has let go of its locks when the error is raised."""
+    slow_write = f"INSERT INTO items SELECT 1, 'x' FROM ({place.endless}) AS never"
+    async with place.items() as database, database.connection() as connection:
+        with pytest.raises(db.QueryTimeout):
+            await connection.execute(slow_write, timeout=0.05)
+        with place.outside() as ask:
+            ask("INSERT INTO items VALUES (2, 'y')")
+        assert await connection.fetch_all("SELECT id FROM items") == [(2,)]
+
+
+async def test_a_cancelled_statement_leaves_the_connection_usable(place: Place) -> None:
+    async with place.open() as database, database.connection() as connection:
+        for _ in range(5):
+            task = asyncio.create_task(connection.execute(place.endless))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await connection.fetch_value("SELECT 1") == 1
+
+
+async def test_a_statement_cancelled_twice_does_not_reach_the_next_holder(place: Place) -> None:
+    async def holder(database: db.Database) -> None:
+        async with database.connection() as connection:
+            await connection.execute(place.endless)
+
+    async with place.open(pool={"max_size": 1}) as database:
+        for pause in range(6):
+            task = asyncio.create_task(holder(database))
+            await until(lambda: database.stats().in_use)
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await database.fetch_value("SELECT 1") == 1
+        assert database.stats().size == 1
+
+
+async def test_a_timeout_inside_of_a_transaction_rolls_it_back(place: Place) -> None:
+    async with place.items() as database:
+        with pytest.raises(db.QueryTimeout):
+            async with database.transaction() as tx:
+                await tx.execute("INSERT INTO items VALUES (1, 'a')")
+                await tx.execute(place.endless, timeout=0.05)
+        assert await database.fetch_value("SELECT count(*) FROM items") == 0
+
+
+async def test_somebody_elses_timeout_is_no_query_timeout(place: Place) -> None:
+    async with place.open() as database:
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.05):
+                await database.execute(place.endless, timeout=60)
+        assert not isinstance(caught.value, db.DbError)
+        assert await database.fetch_value("SELECT 1") == 1
+
+
+@virtual
+async def test_a_timeout_error_of_the_library_is_not_taken_for_the_statements_timeout() -> None:
+    script = Script()
+    driver = scripted_driver(script, {"slow": db.QueryTimeout("the server's own timeout")})
+    async with db.open("scripted://", driver=driver) as database:
+        with pytest.raises(db.QueryTimeout, match="the server's own") as caught:
+            await database.execute("slow", timeout=5)
+        assert isinstance(caught.value.__cause__, NativeError)
+
+
+@virtual
+async def test_a_statement_has_no_timeout_unless_it_is_given_one() -> None:
+    script = Script()
+    script.query.then(hangs())
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1_000_000):
+                await database.execute("long")
+
+
+# -- observe -----------------------------------------------------------------------------------------------------------
+
+
+async def test_observe_hears_of_each_statement(place: Place) -> None:
+    heard: list[Event] = []
+    async with place.items(observe=heard.append) as database:
+        heard.clear()
+        await database.execute("INSERT INTO items VALUES ($1, $2)", [1, "secret value"])
+        await database.fetch_all("SELECT * FROM items")
+        with contextlib.suppress(db.QueryError):
+            await database.execute("INSERT INTO nowhere VALUES (1)")
+        await database.execute_many("INSERT INTO items VALUES ($1, $2)", [(2, "b"), (3, "c")])
+    finished = [event for event in heard if isinstance(event, StatementFinished)]
+    assert [(event.sql, event.count, type(event.error)) for event in finished] == [
+        ("INSERT INTO items VALUES ($1, $2)", 1, type(None)),
+        ("SELECT * FROM items", 1, type(None)),
+        ("INSERT INTO nowhere VALUES (1)", 0, type(finished[2].error)),
+        ("INSERT INTO items VALUES ($1, $2)", 2, type(None)),
+    ]
+    assert finished[2].error is not None
+    assert all(event.pool == "main" and event.seconds >= 0 for event in finished)
+    assert "secret value" not in repr(finished)
+
+
+async def test_what_observe_raises_harms_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    def raising(event: Event) -> None:
+        raise ZeroDivisionError
+
+    async with place.open(observe=raising) as database, database.transaction() as tx:
+        assert await tx.fetch_value("SELECT 1") == 1
+    assert "observe raised" in caplog.text
+
+
+@virtual
+async def test_observe_hears_how_long_a_cancelled_statement_ran() -> None:
+    heard: list[Event] = []
+    script = Script()
+    script.query.then(hangs())
+    database = db.open("scripted://", driver=scripted_driver(script), observe=heard.append)
+    async with database:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(7):
+                await database.execute("long")
+    (event,) = [event for event in heard if isinstance(event, StatementFinished)]
+    assert (event.sql, event.seconds) == ("long", 7)
+    assert isinstance(event.error, asyncio.CancelledError)
