@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, NoReturn, TypeVar
 
 from dbcore.config import Config
-from dbcore.driver import Driver
+from dbcore.driver import Driver, Result
 from dbcore.errors import DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
-from dbcore.events import Event, StatementFinished
+from dbcore.events import Endpoint, Event, StatementFinished
 from dbcore.pool import PoolOps, Release
 
 __all__ = ["Access"]
@@ -30,6 +30,7 @@ class Access(Generic[C]):
         "_tasks",
         "config",
         "driver",
+        "endpoint",
         "loop",
         "name",
         "observe",
@@ -50,6 +51,7 @@ class Access(Generic[C]):
         self.loop: asyncio.AbstractEventLoop | None = None
         self.pid = 0
         self.observe = config.observe
+        self.endpoint = Endpoint(system=driver.name) if driver.endpoint is None else driver.endpoint(config.settings)
         self.statement_timeout = config.statement_timeout
         self.query = driver.query
         self.syntax = driver.syntax
@@ -114,15 +116,16 @@ class Access(Generic[C]):
                 result = await operation
             else:
                 result = await self._in_time(operation, sql, timeout)
+        except Exception as native:
+            raise self._failed(started, sql, native)
         except BaseException as error:
             if observe is not None:
-                self._finished(started, sql, 0, error)
-            if isinstance(error, Exception):
-                self.fail(error, sql)
+                self._finished(started, sql, error)
             raise
         if observe is not None:
-            count = getattr(result, "count", result)
-            self._finished(started, sql, count if isinstance(count, int) else 0, None)
+            count = result.count if isinstance(result, Result) else result
+            returned = len(result.rows) if isinstance(result, Result) else 0
+            self._finished(started, sql, None, count if isinstance(count, int) else 0, returned)
         return result
 
     async def _in_time(self, operation: Awaitable[T], sql: str | None, timeout: float) -> T:
@@ -173,9 +176,25 @@ class Access(Generic[C]):
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=limit)
 
-    def _finished(self, started: float, sql: str | None, count: int, error: BaseException | None) -> None:
-        seconds = asyncio.get_running_loop().time() - started
-        self.emit(StatementFinished, sql=sql or "", seconds=seconds, count=count, error=error)
+    def _failed(self, started: float, sql: str | None, native: Exception) -> Exception:
+        """The error to raise. Observers hear of the same one: the text of a native error may hold values."""
+        error = self.translate(native, sql)
+        if self.observe is not None:
+            self._finished(started, sql, error)
+        return error
+
+    def _finished(
+        self, started: float, sql: str | None, error: BaseException | None, count: int = 0, returned: int = 0
+    ) -> None:
+        self.emit(
+            StatementFinished,
+            sql=sql or "",
+            seconds=asyncio.get_running_loop().time() - started,
+            count=count,
+            returned=returned,
+            error=error,
+            endpoint=self.endpoint,
+        )
 
     def emit(self, kind: Callable[..., Event], **facts: object) -> None:
         if self.observe is not None:

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from dbcore.config import Config, Settings
 from dbcore.errors import DbError
+from dbcore.events import Endpoint
 from dbcore.pool import Pool
 
 __all__ = ["CONTRACT", "Driver", "Hooks", "Isolation", "Result", "ServerInfo", "Syntax", "TransactionStatus"]
@@ -125,6 +126,7 @@ class Driver(Generic[S, C]):
     | `insert_many` | load rows by the fastest path | `execute_many` with an INSERT |
     | `touch` | note that the session may have been changed behind the library's back | nothing |
     | `server_info` | ask what is at the other end | nothing is shown |
+    | `endpoint` | say for observers, from the settings alone, what they connect to | the system is the driver's name |
 
     Every async function here runs while the caller holds the connection alone; when it is cancelled it leaves no work
     running behind it, or hands the connection over in a state that `Hooks.is_clean` denies.
@@ -157,3 +159,4 @@ class Driver(Generic[S, C]):
     ) = None
     touch: Callable[[C], None] | None = None
     server_info: Callable[[C], Awaitable[ServerInfo]] | None = None
+    endpoint: Callable[[S], Endpoint] | None = None

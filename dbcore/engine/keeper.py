@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import traceback
+from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbcore.engine.explaining import holder
@@ -129,6 +130,11 @@ def _present_stack(slot: Slot[Any]) -> str:
     task: asyncio.Task[Any] | None = slot.task() if slot.task is not None else None
     if task is None or task.done():
         return "; its task has ended"
-    frames = task.get_stack()
-    stack = "".join(traceback.format_list(traceback.StackSummary.extract((f, f.f_lineno) for f in frames)))
+    # Task.get_stack() shows only the outermost frame of a coroutine that is suspended.
+    frames: list[FrameType] = []
+    awaited: Any = task.get_coro()
+    while isinstance(awaited, CoroutineType):
+        frames.append(awaited.cr_frame)
+        awaited = awaited.cr_await
+    stack = "".join(traceback.StackSummary.extract((f, f.f_lineno) for f in frames if f is not None).format())
     return f"; its task is now at\n{stack.rstrip()}"

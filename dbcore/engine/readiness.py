@@ -27,7 +27,7 @@ class Readiness(Generic[C]):
         """Begin to reset a connection that its holder has let go."""
         engine = self._engine
         engine.books.move(slot, State.RESETTING, engine.now())
-        engine.spawn(self._reset(slot), "reset")
+        engine.spawn("reset", slot, self._reset(slot))
 
     def prove(self, slot: Slot[C]) -> None:
         """Begin to ping a connection that nobody holds; without a ping it is trusted or dropped by its local state."""
@@ -41,10 +41,8 @@ class Readiness(Generic[C]):
             else:
                 engine.found_dead(slot)
             return
-        suspect = slot.suspect
         engine.books.move(slot, State.RESETTING, engine.now())
-        engine.books.proving += suspect
-        engine.spawn(self._ping(ping, slot, suspect=suspect), "ping")
+        engine.spawn("ping", slot, self._ping(ping, slot))
 
     async def _reset(self, slot: Slot[C]) -> None:
         engine = self._engine
@@ -54,8 +52,7 @@ class Readiness(Generic[C]):
             async with asyncio.timeout(engine.settings.reset_timeout):
                 await engine.hooks.reset(slot.connection)
         except asyncio.CancelledError:
-            engine.drop(slot, "cut off")
-            raise
+            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
         except BaseException as error:
             failure = error
         engine.resets += 1
@@ -76,7 +73,7 @@ class Readiness(Generic[C]):
             slot.idle_since = engine.now()
             self._proven(slot)
 
-    async def _ping(self, ping: Callable[[C], Awaitable[None]], slot: Slot[C], *, suspect: bool) -> None:
+    async def _ping(self, ping: Callable[[C], Awaitable[None]], slot: Slot[C]) -> None:
         engine = self._engine
         engine.pings += 1
         failure: BaseException | None = None
@@ -84,12 +81,9 @@ class Readiness(Generic[C]):
             async with asyncio.timeout(engine.settings.reset_timeout):
                 await ping(slot.connection)
         except asyncio.CancelledError:
-            engine.drop(slot, "cut off")
-            raise
+            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
         except BaseException as error:
             failure = error
-        finally:
-            engine.books.proving -= suspect
         if slot.state is State.GONE:
             return
         if failure is not None:

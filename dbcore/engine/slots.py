@@ -40,6 +40,7 @@ class Slot(Generic[C]):
         "idle_since",
         "instruction",
         "leave",
+        "on_probation",
         "proven",
         "scoped",
         "since",
@@ -66,6 +67,8 @@ class Slot(Generic[C]):
         """Until then an idle connection is handed out without being asked first."""
         self.suspect = False
         """Another connection was found dead after this one was last proven."""
+        self.on_probation = False
+        """A suspect that is being pinged: counted as resetting, but nobody should rely on it."""
         self.leave: CloseReason | None = None
         """Why the connection must not be used again, once its holder lets go."""
         self.scoped = False
@@ -98,7 +101,7 @@ class Books(Generic[C, W]):
         "max_size",
         "min_size",
         "newest_first",
-        "proving",
+        "on_probation",
         "resetting",
         "slots",
         "waiters",
@@ -108,14 +111,13 @@ class Books(Generic[C, W]):
         self.min_size = min_size
         self.max_size = max_size
         self.newest_first = newest_first
-        self.slots: set[Slot[C]] = set()
+        self.slots: dict[Slot[C], None] = {}  # a set in the order of birth, so that a run can be repeated
         self.idle: deque[Slot[C]] = deque()
         self.waiters: OrderedDict[W, Any] = OrderedDict()  # leaves in O(1) from any place; the value is the task
         self.connecting = 0
         self.resetting = 0
         self.closing = 0
-        self.proving = 0
-        """Suspects being pinged: counted in `resetting`, but nobody should rely on them."""
+        self.on_probation = 0
         self.growth = 1
         """Connects that may run side by side while other connections are being turned over."""
 
@@ -142,7 +144,7 @@ class Books(Generic[C, W]):
         if len(self.slots) >= self.max_size:
             raise AssertionError("bug: a connect beyond max_size")
         slot: Slot[C] = Slot(now)
-        self.slots.add(slot)
+        self.slots[slot] = None
         self.connecting += 1
         return slot
 
@@ -155,6 +157,8 @@ class Books(Generic[C, W]):
             self.connecting -= 1
         elif old is State.RESETTING:
             self.resetting -= 1
+            self.on_probation -= slot.on_probation
+            slot.on_probation = False
         elif old is State.CLOSING:
             self.closing -= 1
         elif old is State.GONE:
@@ -165,10 +169,12 @@ class Books(Generic[C, W]):
             self.idle.append(slot)
         elif state is State.RESETTING:
             self.resetting += 1
+            slot.on_probation = old is State.IDLE and slot.suspect
+            self.on_probation += slot.on_probation
         elif state is State.CLOSING:
             self.closing += 1
         elif state is State.GONE:
-            self.slots.discard(slot)
+            del self.slots[slot]
 
     def top(self) -> Slot[C] | None:
         """The idle connection that goes out next."""
@@ -204,7 +210,7 @@ class Books(Generic[C, W]):
             return 0
         if self.waiters:
             return min(len(self.idle), len(self.waiters) - self.resetting)
-        return 1 if not self.proving and self.first_suspect() is not None else 0
+        return 1 if not self.on_probation and self.first_suspect() is not None else 0
 
     def connects_wanted(self, *, allowed: int | None = None) -> int:
         """How many connects should be begun now.
@@ -215,7 +221,7 @@ class Books(Generic[C, W]):
         """
         room = self.max_size - len(self.slots)
         short = self.min_size - len(self.slots) + self.closing
-        wanted = len(self.waiters) - self.connecting - (self.resetting - self.proving)
+        wanted = len(self.waiters) - self.connecting - (self.resetting - self.on_probation)
         if wanted > 0 and self.live:
             wanted = min(wanted, self.growth - self.connecting)
         wanted = min(max(wanted, short), room)

@@ -10,7 +10,7 @@ assert script.statements == [(1, "SELECT 1", ())]
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from dbcore.config import Config, Settings
@@ -126,7 +126,7 @@ class _Bank:
 
     async def stream(
         self, connection: FakeConnection, sql: str, params: Sequence[Any], size: int
-    ) -> AsyncIterator[Result]:
+    ) -> AsyncGenerator[Result]:
         whole = await self.query(connection, sql, params)
         for start in range(0, len(whole.rows), size):
             rows = whole.rows[start : start + size]

@@ -7,7 +7,20 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-__all__ = ["Gate", "Plan", "Step", "fails", "fresh", "hangs", "passes", "perform", "says_no", "says_yes", "slow", "waits"]
+__all__ = [
+    "Gate",
+    "Plan",
+    "Step",
+    "fails",
+    "fresh",
+    "hangs",
+    "passes",
+    "perform",
+    "says_no",
+    "says_yes",
+    "slow",
+    "waits",
+]
 
 
 class Gate:

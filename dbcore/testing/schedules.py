@@ -119,7 +119,7 @@ class ShuffledLoop(VirtualLoop):
             context.run(callback, *args)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 (as every event loop does with a callback that raises)
+        except BaseException as error:
             message = f"Exception in callback {callback!r}"
             self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
@@ -153,8 +153,8 @@ def run_schedule(
 ) -> T:
     """Run one schedule: `main` in the order told by `seed`, with a source of chance seeded the same way.
 
-    The global functions of `random` are seeded too, for as long as it runs: code under test may draw from them. Whatever
-    goes wrong is raised as it is, with a note that names the seed.
+    The global functions of `random` are seeded too, for as long as it runs: code under test may draw from them.
+    Whatever goes wrong is raised as it is, with a note that names the seed.
     """
     chance = random.Random(~seed)  # noqa: S311 (a seeded workload is the purpose)
     before = random.getstate()

@@ -161,10 +161,10 @@ class Script:
 
             return connection, give_back
 
-        async def checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:  # noqa: ASYNC109 (as `Checkout` has it)
+        async def checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:
             return see(await pool.checkout(timeout))
 
-        async def scoped_checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:  # noqa: ASYNC109 (likewise)
+        async def scoped_checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:
             return see(await (ask_scoped or pool.checkout)(timeout))
 
         def try_checkout() -> tuple[FakeConnection, Release] | None:

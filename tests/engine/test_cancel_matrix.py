@@ -1,4 +1,4 @@
-"""Every hook, doing well, failing, being slow or never ending, with the caller cancelled at each moment, once and again.
+"""Every hook, doing well, failing, slow or never ending, with the caller cancelled at each moment, once and again.
 
 Whatever the combination: never more than `max_size`, no cancellation eaten, nobody left waiting, the books balance, and
 afterwards the pool serves whoever comes next.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,13 @@ def planned(script: Script, hook: str) -> Plan:
 async def one_case(kinds: tuple[str, ...], moment: float, turns: int, again: int) -> None:
     """Two callers, a stale connection, and a third caller who is cancelled `turns` turns of the loop after `moment`."""
     script = Script()
-    settings = {"max_size": 2, "connect_timeout": LIMIT, "reset_timeout": LIMIT, "stop_timeout": LIMIT, "max_lifetime": 20}
+    settings: dict[str, Any] = {
+        "max_size": 2,
+        "connect_timeout": LIMIT,
+        "reset_timeout": LIMIT,
+        "stop_timeout": LIMIT,
+        "max_lifetime": 20,
+    }
     async with scripted_pool(script, **settings) as pool:
         await asyncio.sleep(5)  # idle for long enough to be pinged
         for hook, kind in zip(HOOKS, kinds, strict=True):
@@ -99,5 +106,7 @@ def test_no_combination_of_hooks_and_cancellations_loses_anything(connect: str, 
         try:
             run(one_case(kinds, moment, turn, again), limit=1000)
         except BaseException as error:
-            error.add_note(f"case: {dict(zip(HOOKS, kinds, strict=True))}, {moment} s, {turn} turns, {again} times again")
+            error.add_note(
+                f"case: {dict(zip(HOOKS, kinds, strict=True))}, {moment} s, {turn} turns, {again} times again"
+            )
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -291,7 +292,7 @@ async def test_idle_connections_are_pinged_to_keep_them_alive() -> None:
         pings = script.of("ping")
         for number in (1, 2, 3):
             times = [0.0, *(call.began for call in pings if call.connection == number)]
-            assert all(later - earlier <= 31 for earlier, later in zip(times, times[1:], strict=False))
+            assert all(later - earlier <= 31 for earlier, later in itertools.pairwise(times))
             assert times[-1] >= 269
         assert len(script.connections) == 3
         assert pool.gauges == (3, 0, 0, 0, 0, 0)

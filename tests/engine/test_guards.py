@@ -10,6 +10,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from dbcore.config import PoolSettings
 from dbcore.engine import start_pool
 from dbcore.errors import UsageError
 from dbcore.pool import PoolOps
-from dbcore.testing import FakeConnection, Script, VirtualLoop, hangs, run, scripted_pool, settled, virtual
+from dbcore.testing import FakeConnection, Script, Step, VirtualLoop, passes, run, scripted_pool, settled, virtual
 
 Pool = PoolOps[FakeConnection]
 
@@ -44,7 +45,7 @@ def test_use_from_another_loop_is_refused_and_changes_nothing() -> None:
         assert pool.drain is not None
         assert pool.stats is not None
         for use in (pool.checkout, pool.drain, pool.stop):
-            with pytest.raises(UsageError, match="'main' was started in an event loop.*another one"):
+            with pytest.raises(UsageError, match=r"'main' was started in an event loop.*another one"):
                 in_loop(use)
         assert pool.stats().idle == 1
         _, release = home.run_until_complete(pool.checkout())
@@ -235,7 +236,7 @@ def forked(function: Callable[[], None]) -> int:
         try:
             function()
             code = 0
-        except BaseException as error:  # noqa: BLE001 (whatever it is, the child must end here)
+        except BaseException as error:
             sys.stderr.write(f"{type(error).__name__}: {error}\n")
         finally:
             os._exit(code)
@@ -295,30 +296,27 @@ def test_nothing_that_belongs_to_a_loop_is_made_before_the_start() -> None:
     gc.collect()
 
 
+VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="clean")
+
+
 @virtual
 async def test_tasks_of_the_engine_do_not_carry_the_context_of_a_caller() -> None:
     """Laws: A10."""
-    from contextvars import ContextVar
-
-    variable: ContextVar[str] = ContextVar("variable", default="clean")
     seen: list[str] = []
     script = Script()
 
-    def look() -> Any:
-        seen.append(variable.get())
-        return hangs() if len(seen) > 2 else script_step
+    def look() -> Step:
+        seen.append(VARIABLE.get())
+        return passes()
 
-    from dbcore.testing import passes
-
-    script_step = passes()
     script.connect.always(look)
     async with scripted_pool(script, min_size=1, max_size=2) as pool:
 
         async def caller() -> None:
-            variable.set("a caller's")
-            first, second = await pool.checkout(), await pool.checkout()
-            first[1]()
-            second[1]()
+            VARIABLE.set("a caller's")
+            taken = [await pool.checkout(), await pool.checkout()]
+            for _, release in taken:
+                release()
 
         await asyncio.create_task(caller())
     assert seen == ["clean", "clean"]

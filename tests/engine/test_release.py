@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from dbcore.pool import Release
 from dbcore.testing import Script, fails, hangs, run, scripted_pool, settled, virtual
 
 
@@ -104,7 +105,7 @@ def test_a_release_after_the_loop_was_closed_does_not_raise() -> None:
         async with scripted_pool(script, stop_timeout=1) as pool:
             kept.append((await pool.checkout())[1])
 
-    kept = []
+    kept: list[Release] = []
     run(main)
     kept[0]()
     script.check(open=0)

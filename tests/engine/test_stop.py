@@ -8,6 +8,8 @@ import logging
 
 import pytest
 
+from dbcore.config import PoolSettings
+from dbcore.engine import start_pool
 from dbcore.errors import DbConnectionError, PoolClosed
 from dbcore.events import Event, PoolStopped
 from dbcore.testing import Gate, Script, fails, hangs, run, scripted_pool, settled, slow, virtual, waits
@@ -339,9 +341,6 @@ async def test_an_error_of_every_close_does_not_fail_the_stop() -> None:
 @virtual
 async def test_without_an_abort_holders_are_cut_off_by_a_close() -> None:
     """Laws: J4."""
-    from dbcore.config import PoolSettings
-    from dbcore.engine import start_pool
-
     script = Script()
     made = await start_pool(script.hooks(abort=False), PoolSettings(stop_timeout=2), name="test")
     pool = script.watch(made)

@@ -251,7 +251,7 @@ async def misuse(script: Script, what: str) -> None:
 
 
 async def held(script: Script, connection: FakeConnection) -> None:
-    async def checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:  # noqa: ASYNC109 (`Checkout` has it)
+    async def checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:
         return connection, lambda: None
 
     async def stop() -> None:

@@ -1,7 +1,7 @@
 """Connecting: every host and address in turn, without blocking, and with the code of what went wrong.
 
-libpq puts the SQLSTATE of a refused login into its text only, and only when told to; psycopg does not tell it. Here it is
-told, through the pointer that psycopg hands out for such cases, so that failures are told apart by code: texts are
+libpq puts the SQLSTATE of a refused login into its text only, and only when told to; psycopg does not tell it. Here it
+is told, through the pointer that psycopg hands out for such cases, so that failures are told apart by code: texts are
 translated by the server.
 """
 
@@ -65,7 +65,7 @@ class Connector:
         self._timeout = timeout
         self._full_reset = full_reset
         self._check_interval = True
-        """Until a server refuses it: `client_connection_check_interval` is new in PostgreSQL 14, and not on every system."""
+        """`client_connection_check_interval` is sent until a server refuses it: it came with PostgreSQL 14."""
 
     async def __call__(self, settings: PostgresSettings) -> Connection:
         """Open a connection, or raise `DbConnectionError`: `retryable` where it may get better by itself."""
@@ -159,8 +159,8 @@ def _failure(pgconn: PGconn, stage: int) -> _Failure:
 async def _look_closer(failure: _Failure, settings: PostgresSettings, attempt: dict[str, Any]) -> _Failure:
     """Tell a server that wants no TLS, or a certificate that is not trusted, from a server that is away.
 
-    libpq has no code for either. So the first question of the handshake is asked once more: a server that answers it, with
-    yes or no, is up, and what comes after that will not get better by itself.
+    libpq has no code for either. So the first question of the handshake is asked once more: a server that answers it,
+    with yes or no, is up, and what comes after that will not get better by itself.
     """
     if not failure.in_tls or settings.sslmode not in _TLS_REQUIRED:
         return failure

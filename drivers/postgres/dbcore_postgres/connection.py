@@ -1,4 +1,4 @@
-"""The native connection: psycopg's own, with what the driver has to know about it, and the hooks that judge and end it."""
+"""The native connection: psycopg's own, with what the driver knows about it; and what judges and ends one."""
 
 from __future__ import annotations
 
@@ -127,10 +127,12 @@ def is_clean(connection: Connection) -> bool:
 
 
 def in_transaction(connection: Connection) -> bool:
+    """Say whether a transaction is open or failed."""
     return connection.pending is not None or connection.block or connection.pgconn.transaction_status >= IN_TRANSACTION
 
 
 def transaction_status(connection: Connection) -> TransactionStatus:
+    """Say where the transaction stands; one whose BEGIN still waits is open."""
     if connection.pending is not None:
         return "open"
     status = connection.pgconn.transaction_status
@@ -144,10 +146,12 @@ def transaction_status(connection: Connection) -> TransactionStatus:
 
 
 def touch(connection: Connection) -> None:
+    """Note that anything may have been done to the session."""
     connection.marks |= NATIVE
 
 
 async def close(connection: Connection) -> None:
+    """Say goodbye to the server, and close."""
     await connection.close()
 
 
@@ -168,6 +172,7 @@ def abort(connection: Connection) -> None:
 
 
 async def server_info(connection: Connection) -> ServerInfo:
+    """Return what the server said of itself when the connection was made. No trip."""
     version = connection.pgconn.parameter_status(b"server_version")
     if version is None:
         raise DbConnectionError("the server did not say its version")

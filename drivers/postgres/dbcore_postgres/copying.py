@@ -53,7 +53,7 @@ async def insert_many(
             return 0
         types = connection.column_types.get(target) or await _describe(connection, target)
         encoder, data = _encoder(connection, types, target[1], chunk)
-        statement = f"COPY {_quoted(table)} ({', '.join(_quoted((column,)) for column in columns)}) FROM STDIN ".encode()
+        statement = f"COPY {_quoted(table)} ({_listed(columns)}) FROM STDIN ".encode()
         await _start(connection, target, statement + encoder.format)
         try:
             await _send(connection, data)
@@ -75,7 +75,9 @@ async def insert_many(
     return done[-1].command_tuples or 0
 
 
-def _encoder(connection: Connection, types: Sequence[int], columns: Sequence[str], rows: list[Row]) -> tuple[Encoder, bytes]:
+def _encoder(
+    connection: Connection, types: Sequence[int], columns: Sequence[str], rows: list[Row]
+) -> tuple[Encoder, bytes]:
     """Choose the format by the first rows: text takes more than binary does, and is slower. Return them encoded."""
     if all(type_ in BINARY_TYPES for type_ in types):
         binary = BinaryRows(connection, types, columns)
@@ -106,7 +108,7 @@ async def _describe(connection: Connection, target: Target) -> tuple[int, ...]:
     """Ask for the types of the columns: one trip, which takes along a BEGIN that waits."""
     table, columns = target
     pgconn = connection.pgconn
-    text = f"SELECT {', '.join(_quoted((column,)) for column in columns)} FROM {_quoted(table)}".encode()  # noqa: S608 (quoted)
+    text = f"SELECT {_listed(columns)} FROM {_quoted(table)}".encode()  # noqa: S608 (quoted)
     described: list[PGresult] = []
     commands: list[Command] = [
         *Trip(connection).begin(),
@@ -144,6 +146,10 @@ async def _chunks(rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[li
         source = iter(rows)
         while chunk := list(islice(source, _CHUNK)):
             yield chunk
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(_quoted((column,)) for column in columns)
 
 
 def _quoted(names: Sequence[str]) -> str:

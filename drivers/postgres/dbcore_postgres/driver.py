@@ -23,7 +23,7 @@ from dbcore_postgres.copying import insert_many
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.prepared import SYNTAX
 from dbcore_postgres.resetting import Resetting, ping
-from dbcore_postgres.settings import PostgresSettings, from_url
+from dbcore_postgres.settings import PostgresSettings, endpoint, from_url
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import begin, commit, rollback
@@ -84,5 +84,6 @@ driver = Driver(
     insert_many=insert_many,
     touch=touch,
     server_info=server_info,
+    endpoint=endpoint,
 )
 """Everything that dbcore knows about PostgreSQL."""

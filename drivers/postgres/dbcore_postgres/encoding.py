@@ -28,8 +28,8 @@ Row = Sequence[Any]
 
 BINARY_TYPES = {
     16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 25: "text", 700: "float4", 701: "float8", 1042: "char",
-    1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamptz", 1186: "interval", 1700: "numeric",
-    2950: "uuid", 3802: "jsonb",
+    1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamptz", 1186: "interval",
+    1700: "numeric", 2950: "uuid", 3802: "jsonb",
 }  # fmt: skip
 """The types, by their number, that are written in binary. A table with a column of another type is filled as text."""
 
@@ -47,6 +47,8 @@ class Misfit(QueryError):
 
 
 class Encoder(Protocol):
+    """Turns rows into the data of a COPY."""
+
     format: bytes
     """The option of COPY."""
     last: bytes
@@ -56,7 +58,7 @@ class Encoder(Protocol):
 
 
 class BinaryRows:
-    """psycopg writes by the types of the columns; what a row has in another type is turned into that where it can be."""
+    """psycopg writes by the types of the columns; values of another type are turned into that where it can be done."""
 
     format = b"(FORMAT BINARY)"
     last = b"\xff\xff"
@@ -196,6 +198,6 @@ def _plain(value: Any, _: Connection) -> Any:
 
 
 _FIT: dict[int, Callable[[Any, Connection], Any]] = dict.fromkeys(BINARY_TYPES, _plain) | {
-    20: _whole, 21: _whole, 23: _whole, 25: _text, 700: _float, 701: _float, 1042: _text, 1043: _text, 1114: _naive, 1184: _aware,
-    1700: _decimal, 2950: _uuid,
+    20: _whole, 21: _whole, 23: _whole, 25: _text, 700: _float, 701: _float, 1042: _text, 1043: _text, 1114: _naive,
+    1184: _aware, 1700: _decimal, 2950: _uuid,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from dbcore.errors import (
     TransactionError,
 )
 
-__all__ = ["STALE_PLAN", "LostInTransaction", "is_stale", "is_transient", "to_error"]
+__all__ = ["LostInTransaction", "decode_failure", "is_stale", "is_transient", "to_error"]
 
 _CONSTRAINTS: dict[str, ConstraintKind] = {
     "23001": "foreign_key",
@@ -31,7 +31,7 @@ _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 _GONE = frozenset({"57P01", "57P02", "57P03", "53300", "25P03", "57P05"})
 """The server ended the session, or let nobody in, and said so: nothing of the statement was done."""
 
-STALE_PLAN = "RevalidateCachedQuery"
+_STALE_PLAN = "RevalidateCachedQuery"
 """The function of the server that finds the result of a prepared statement changed by DDL; a name of its source code,
 which is not translated. Its SQLSTATE (0A000) has many other meanings."""
 
@@ -49,11 +49,11 @@ def is_stale(error: BaseException) -> bool:
     """Say whether a prepared statement failed because it, or what it stands on, was changed behind our back."""
     if isinstance(error, native.InvalidSqlStatementName):
         return True
-    return isinstance(error, native.FeatureNotSupported) and error.diag.source_function == STALE_PLAN
+    return isinstance(error, native.FeatureNotSupported) and error.diag.source_function == _STALE_PLAN
 
 
 def to_error(error: BaseException) -> DbError | None:
-    """Turn what a function of this driver raised into a `DbError`; `None` for what is neither psycopg's nor about a value."""
+    """Turn what a function of this driver raised into a `DbError`; `None` for what is not psycopg's."""
     if isinstance(error, psycopg.Error):
         return _from_server(error, error.sqlstate) if error.sqlstate is not None else _from_client(error)
     if isinstance(error, UnicodeEncodeError):
@@ -135,6 +135,6 @@ def _first_line(error: BaseException) -> str:
 def decode_failure(columns: tuple[str, ...]) -> DecodeError:
     """Return the error for rows that psycopg cannot turn into Python: dates beyond the year 9999, infinity ..."""
     return DecodeError(
-        f"a value in the columns {', '.join(columns)} is beyond what Python's type can hold (a date before year 1, after "
-        "year 9999, or infinity, for example); cast it to text in the statement"
+        f"a value in the columns {', '.join(columns)} is beyond what Python's type can hold (a date before year 1, "
+        "after year 9999, or infinity, for example); cast it to text in the statement"
     )

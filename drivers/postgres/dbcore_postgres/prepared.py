@@ -1,4 +1,4 @@
-"""The statements that one connection has sent lately: which are prepared at the server, and what is known of each text."""
+"""The statements that one connection has sent lately: what is known of each text, and which are prepared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PREPARABLE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES
 
 # Statements that change the session by their first word, and what does it anywhere else in a text.
 _FIRST = frozenset(
-    {"SET", "RESET", "LISTEN", "UNLISTEN", "PREPARE", "DEALLOCATE", "DISCARD", "LOAD", "DECLARE", "CLOSE", "DO", "IMPORT"}
+    {"SET", "RESET", "LISTEN", "UNLISTEN", "PREPARE", "DEALLOCATE", "DISCARD", "LOAD", "DECLARE", "CLOSE", "DO"}
 )
 _ANYWHERE = frozenset(
     {

@@ -16,8 +16,8 @@ __all__ = ["Resetting", "ping"]
 
 logger = logging.getLogger("dbcore.postgres")
 
-# Never DISCARD ALL or DEALLOCATE ALL: both end the prepared statements that we and psycopg count on. Those that were made by
-# PREPARE in SQL have names that nobody of us knows, and only they can be in a next holder's way.
+# Never DISCARD ALL or DEALLOCATE ALL: both end the prepared statements that we and psycopg need. Those made by PREPARE
+# in SQL have names that nobody of us knows, and only they can be in a next holder's way.
 _RESET = (
     b"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
     b"DISCARD TEMP; DISCARD SEQUENCES;"
@@ -37,7 +37,7 @@ class Resetting:
         """The marks that call for a reset of the session."""
 
     async def __call__(self, connection: Connection) -> None:
-        """Roll back, and restore the session where that is called for: one trip. Raises where the connection is of no use."""
+        """Roll back, and restore the session where that is called for: one trip. Raises if it is of no more use."""
         pgconn = connection.pgconn
         if connection.marks & RETIRED or pgconn.status != OK:
             raise DbConnectionError("the server ended this session, or is not the one that the pool wants")
@@ -47,7 +47,7 @@ class Resetting:
             await abandon(connection)
         text = b""
         if pgconn.transaction_status != IDLE:
-            logger.warning("pool %s: a transaction was left open by the holder of a connection and is rolled back", self._pool)
+            logger.warning("pool %s: a transaction that its holder left open is rolled back", self._pool)
             text = b"ROLLBACK;"
         if connection.marks & self._session:
             text += _RESET + _DEALLOCATE

@@ -9,14 +9,16 @@ from urllib.parse import unquote
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dbcore.config import Settings
+from dbcore.events import Endpoint
 
-__all__ = ["Pooler", "PostgresSettings", "conninfo", "from_url", "startup_options"]
+__all__ = ["Pooler", "PostgresSettings", "conninfo", "endpoint", "from_url", "startup_options"]
 
 Pooler = Literal["none", "session", "transaction"]
 TlsVersion = Literal["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"]
 Switch = Literal[0, 1]
+SessionAttributes = Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 
-_LARGEST_PORT = 65535
+_DEFAULT_PORT, _LARGEST_PORT = 5432, 65535
 
 
 class PostgresSettings(Settings):
@@ -28,16 +30,16 @@ class PostgresSettings(Settings):
 
     pooler: Pooler = Field(
         "none",
-        description="What stands between us and the server: nothing, or a pooler such as PgBouncer in session or transaction mode.",
+        description="What stands before the server: nothing, or a pooler (PgBouncer) in session or transaction mode.",
     )
     prepared_statements: int = Field(
         100, ge=0, description="Statements kept prepared on each connection, those used last. 0: none are."
     )
     client_connection_check_interval: float | None = Field(
-        1, gt=0, description="How often the server looks, while a statement runs, whether we are still there; seconds. None: never."
+        1, gt=0, description="Seconds after which the server looks, in a statement, whether we are there. None: never."
     )
 
-    host: str | None = Field(None, description="Name or address of the server, or the folder of its socket; several with commas.")
+    host: str | None = Field(None, description="The server, or the folder of its socket; several with commas.")
     port: int | str | None = Field(None, description="Port of the server; several with commas, as many as hosts.")
     user: str | None = None
     password: SecretStr | None = None
@@ -50,9 +52,9 @@ class PostgresSettings(Settings):
     service: str | None = None
     options: str | None = Field(None, description="Command-line options for the server, such as -c search_path=app.")
     connect_timeout: int | None = Field(
-        None, ge=1, description="Seconds for each host that is tried. Left out: pool.connect_timeout, shared by the hosts."
+        None, ge=1, description="Seconds for each host. Left out: pool.connect_timeout, shared by the hosts."
     )
-    target_session_attrs: Literal["any", "read-write", "read-only", "primary", "standby", "prefer-standby"] | None = None
+    target_session_attrs: SessionAttributes | None = None
     load_balance_hosts: Literal["disable", "random"] | None = None
     fallback_application_name: str | None = None
     client_encoding: Literal["UTF8", "utf8", "UTF-8", "utf-8"] | None = None
@@ -119,14 +121,15 @@ class PostgresSettings(Settings):
             raise ValueError(f"there are {ports} ports for {hosts} hosts; give one port, or one for each host")
         if self.pooler != "none" and "client_connection_check_interval" in given:
             raise ValueError(
-                f'client_connection_check_interval cannot be set with pooler = "{self.pooler}": the pooler does not pass it on; '
-                "set it at the server"
+                f'client_connection_check_interval cannot be set with pooler = "{self.pooler}"; set it at the server'
             )
         if self.pooler == "transaction":
             if "prepared_statements" in given and self.prepared_statements:
                 raise ValueError('prepared_statements has to be 0 with pooler = "transaction"; leave it out')
             if "options" in given:
-                raise ValueError('options cannot be used with pooler = "transaction"; set them at the server, for the role')
+                raise ValueError(
+                    'options cannot be set with pooler = "transaction"; set them at the server, for the role'
+                )
         return self
 
 
@@ -134,7 +137,7 @@ def _count(text: str | None) -> int:
     return len(text.split(",")) if text else 0
 
 
-_OURS = frozenset({"pooler", "prepared_statements", "client_connection_check_interval", "database", "dbname", "options"})
+_OURS = frozenset({"pooler", "prepared_statements", "client_connection_check_interval", "database", "dbname"})
 
 
 def conninfo(settings: PostgresSettings) -> dict[str, str]:
@@ -145,9 +148,21 @@ def conninfo(settings: PostgresSettings) -> dict[str, str]:
         found["dbname"] = database
     for key in PostgresSettings.model_fields:
         value = getattr(settings, key)
-        if key not in _OURS and key != "client_encoding" and value is not None:
+        if key not in _OURS and key not in ("client_encoding", "options") and value is not None:
             found[key] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     return found
+
+
+def endpoint(settings: PostgresSettings) -> Endpoint:
+    """Name database and server as far as the config does; libpq may know more. Of several hosts none is named."""
+    host = settings.host if _count(settings.host) == 1 else None
+    port = int(settings.port) if host is not None and str(settings.port or "").isdigit() else _DEFAULT_PORT
+    return Endpoint(
+        system="postgresql",
+        namespace=settings.database if settings.database is not None else settings.dbname,
+        host=host,
+        port=port if port != _DEFAULT_PORT else None,
+    )
 
 
 def startup_options(settings: PostgresSettings, *, check_interval: bool) -> str | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
-__all__ = ["BINARY", "Trip", "batch", "bind", "execute_many", "query", "rows_of", "script"]
+__all__ = ["BINARY", "Trip", "batch", "bind", "columns_of", "execute_many", "query", "rows_of", "script"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,7 @@ _AUTO: list[list[PyFormat]] = [[PyFormat.AUTO] * count for count in range(64)]
 
 
 def bind(connection: Connection, params: Sequence[Any]) -> Bound:
+    """Turn parameters into what the server gets."""
     if not params:
         return None, (), None
     transformer = connection.transformer
@@ -86,7 +87,8 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
 
 async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
     """Run several statements in one trip, all or nothing."""
-    bound = [((sql, values[1]), values) for sql, values in ((sql, bind(connection, params)) for sql, params in statements)]
+    texts = ((sql, bind(connection, params)) for sql, params in statements)
+    bound = [((sql, values[1]), values) for sql, values in texts]
     if not bound:
         return []
 
@@ -224,7 +226,7 @@ async def _unless_stale(connection: Connection, run: Callable[[], Awaitable[T]])
 
 
 def _recover(connection: Connection, error: psycopg.Error) -> bool:
-    """After an error: is it a stale prepared statement, and can the same be sent again?"""
+    """Say whether an error came from a stale prepared statement, and the same can be sent again."""
     if not is_stale(error):
         return False
     connection.prepared.forget_names(gone=isinstance(error, InvalidSqlStatementName))
@@ -244,6 +246,7 @@ def _result(connection: Connection, result: PGresult, seen: Seen) -> Result:
 
 
 def columns_of(result: PGresult) -> tuple[str, ...]:
+    """Return the names of the columns."""
     return tuple((result.fname(number) or b"").decode() for number in range(result.nfields))
 
 

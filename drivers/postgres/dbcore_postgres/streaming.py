@@ -23,8 +23,8 @@ SINGLE = int(pq.ExecStatus.SINGLE_TUPLE)
 async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncGenerator[Result, None]:
     """Yield the rows of a statement in results of at most `size`.
 
-    Closed before its end, it stops the statement at the server. Inside of a transaction that would doom the transaction,
-    so a savepoint is set there first: one trip before the stream, and one after it.
+    Closed before its end, it stops the statement at the server. Inside of a transaction that would doom the
+    transaction, so a savepoint is set there first: one trip before the stream, and one after it.
     """
     values, types, formats = bind(connection, params)
     seen = Seen(sql)

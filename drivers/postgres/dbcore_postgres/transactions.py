@@ -43,7 +43,7 @@ async def commit(connection: Connection) -> None:
         await _commit(connection)
     elif connection.pgconn.status == OK:
         await rollback(connection)
-        raise TransactionError("the transaction was not committed: an earlier statement of it failed, so it was rolled back")
+        raise TransactionError("the transaction was rolled back: an earlier statement of it had failed")
     else:
         _over(connection)
         raise DbConnectionError("the connection was lost before COMMIT was sent; nothing was done", retryable=True)

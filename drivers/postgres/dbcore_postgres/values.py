@@ -24,8 +24,10 @@ ADAPTERS = AdaptersMap(psycopg.adapters)
 
 
 class IntDumper(Dumper):
-    """Ints go as int4 or int8. psycopg's own takes the narrowest of four types, by value: each would be one more
-    prepared variant of a statement, per parameter.
+    """Ints go as int4 or int8.
+
+    psycopg's own dumper takes the narrowest of four types, by value: each would be one more prepared variant of a
+    statement, for each parameter.
     """
 
     _format = PyFormat.TEXT

@@ -1,7 +1,7 @@
 """Sending to the server and waiting for it, by libpq as psycopg wraps it (`psycopg.pq`).
 
-psycopg's cursors spend as much Python on a short statement as the server and the network spend time. Here is what is left of
-one: send, wait, take the results. A statement is one trip, whatever goes along with it.
+psycopg's cursors spend as much Python on a short statement as the server and the network spend time. Here is what is
+left of one: send, wait, take the results. A statement is one trip, whatever goes along with it.
 
 Whatever waits here and is cancelled ends the work at the server first. `abandon` is the one place where that is done.
 """
@@ -9,6 +9,7 @@ Whatever waits here and is cancelled ends the work at the server first. `abandon
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn
@@ -24,7 +25,21 @@ from dbcore_postgres.errors import LostInTransaction
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-__all__ = ["COPIES", "TUPLES_OK", "Command", "abandon", "collect", "fetch", "lost", "pipeline", "ready", "refuse_copy", "refused", "simple"]
+__all__ = [
+    "COPIES",
+    "TUPLES_OK",
+    "Command",
+    "abandon",
+    "collect",
+    "fetch",
+    "flush",
+    "lost",
+    "pipeline",
+    "ready",
+    "refuse_copy",
+    "refused",
+    "simple",
+]
 
 CANCEL_SECONDS = 5.0
 """How long a cancelled statement may take to end before its connection is dropped."""
@@ -136,8 +151,8 @@ async def fetch(connection: Connection) -> PGresult | None:
         await abandon(connection)
         raise
     if result is not None and result.status == FATAL:
-        while await receive(connection) is not None:
-            pass
+        with contextlib.suppress(psycopg.OperationalError):
+            await collect(connection)  # what is left: nothing, or the end of the connection
         refused(connection, result)
     return result
 
@@ -267,7 +282,9 @@ async def refuse_copy(connection: Connection, results: list[PGresult]) -> None:
     """Refuse COPY where it was sent as a statement."""
     if results and results[-1].status in COPIES:
         await abandon(connection)
-        raise QueryError("COPY is no statement that can be run here; use insert_many, or cursor().copy() of the native connection")
+        raise QueryError(
+            "COPY cannot be run as a statement; use insert_many, or cursor().copy() of the native connection"
+        )
 
 
 def refused(connection: Connection, result: PGresult) -> NoReturn:
@@ -286,8 +303,10 @@ def lost(connection: Connection, error: psycopg.OperationalError) -> NoReturn:
     """Raise what is to be said of a failure below the statements: most likely the connection is gone."""
     if connection.pgconn.status == OK and connection.pgconn.transaction_status == ACTIVE:
         if connection.marks & STREAM:
-            raise UsageError("a stream is open on this connection: leave its block first, or use another connection") from error
-        raise UsageError("another statement is under way on this connection; use one connection for each task") from error
+            text = "a stream is open on this connection: leave its block first, or use another connection"
+        else:
+            text = "another statement is under way on this connection; use one connection for each task"
+        raise UsageError(text) from error
     connection.marks |= RETIRED
     if connection.block:
         raise LostInTransaction(str(error)) from error

@@ -13,7 +13,7 @@ from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.pool import server_info, start_pool
 from dbcore_sqlite.session import touch
-from dbcore_sqlite.settings import SqliteSettings, from_url
+from dbcore_sqlite.settings import SqliteSettings, endpoint, from_url
 from dbcore_sqlite.statements import batch, execute_many, query, script
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
@@ -43,5 +43,6 @@ driver: Driver[SqliteSettings, Connection] = Driver(
     insert_many=insert_many,
     touch=touch,
     server_info=server_info,
+    endpoint=endpoint,
 )
 """SQLite, as dbcore knows it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -280,8 +281,9 @@ class Connection(aiosqlite.Connection):
         if os.getpid() != self._pid:
             _INHERITED.append(self.native)
             return
-        with suppress(RuntimeError):  # the interpreter ends, and the worker, a daemon, with it
-            threading.Thread(target=self._drop, name="dbcore-sqlite abort", daemon=True).start()
+        if sys.is_finalizing():  # no thread can begin any more (3.11 would wait for it for ever), and the worker ends too
+            return
+        threading.Thread(target=self._drop, name="dbcore-sqlite abort", daemon=True).start()
 
     def _drop(self) -> None:
         """Runs in a thread of its own, where aiosqlite finds no event loop to report to."""

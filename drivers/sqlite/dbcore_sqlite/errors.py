@@ -50,7 +50,7 @@ def code_of(error: BaseException) -> int:
 def name_of(error: BaseException) -> str:
     """Return the name of the result code, such as `SQLITE_BUSY`, or of the class."""
     name: str = getattr(error, "sqlite_errorname", type(error).__name__)  # as above
-    return name
+    return f"SQLite's code {code_of(error)}" if name == "unknown" else name  # newer than the module's list
 
 
 def is_busy(error: BaseException) -> bool:

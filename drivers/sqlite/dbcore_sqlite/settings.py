@@ -14,8 +14,9 @@ from pydantic import Field, field_validator, model_validator
 from dbcore.config import Settings
 from dbcore.config.urls import decode, split_url
 from dbcore.errors import ConfigError
+from dbcore.events import Endpoint
 
-__all__ = ["MEMORY", "SqliteSettings", "from_url"]
+__all__ = ["MEMORY", "SqliteSettings", "endpoint", "from_url"]
 
 MEMORY = ":memory:"
 
@@ -108,6 +109,11 @@ def _known_pragmas() -> frozenset[str]:
         return frozenset(name for (name,) in connection.execute("PRAGMA pragma_list"))
     finally:
         connection.close()
+
+
+def endpoint(settings: SqliteSettings) -> Endpoint:
+    """Name the file, as the config does."""
+    return Endpoint(system="sqlite", namespace=settings.path)
 
 
 def from_url(url: str) -> Mapping[str, Any]:

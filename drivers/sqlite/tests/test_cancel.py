@@ -7,13 +7,24 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlite_pools import SLOW, SLOW_WRITE, count, held, numbers, one_connection, run, sqlite_pool, value
+from dbcore_sqlite import Connection
+from dbcore_sqlite.streams import stream
+from dbcore_sqlite.transactions import rollback
+from sqlite_pools import (
+    SLOW,
+    SLOW_WRITE,
+    begin_write,
+    count,
+    held,
+    numbers,
+    one_connection,
+    run,
+    sqlite_config,
+    sqlite_pool,
+    value,
+)
 
 from dbcore.errors import DbConnectionError
-from dbcore_sqlite import Connection, driver
-
-begin, rollback, stream = driver.begin, driver.rollback, driver.stream
-assert begin and rollback and stream
 
 
 async def test_a_cancelled_statement_is_interrupted_200_times_of_200(tmp_path: Path) -> None:
@@ -103,7 +114,7 @@ async def test_a_cancelled_write_leaves_nothing_behind(tmp_path: Path) -> None:
 async def test_a_rollback_is_not_stopped_by_a_cancel(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
-        await begin(connection, None, False)
+        await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
         task = asyncio.create_task(rollback(connection))
         await asyncio.sleep(0)
@@ -134,7 +145,7 @@ async def test_a_cancelled_connect_leaves_no_thread(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     async with sqlite_pool(tmp_path, {"min_size": 0}) as pool:
         for turn in range(20):
-            task = asyncio.create_task(pool.checkout())  # type: ignore[arg-type, var-annotated]
+            task = asyncio.ensure_future(pool.checkout())
             for _ in range(turn):
                 await asyncio.sleep(0)
             task.cancel()
@@ -159,7 +170,6 @@ async def test_an_abort_cuts_off_a_running_statement(tmp_path: Path) -> None:
 
 def test_an_abort_works_with_the_loop_closed(tmp_path: Path) -> None:
     async def take() -> Connection:
-        from sqlite_pools import sqlite_config
 
         from dbcore_sqlite.connection import connect
         from dbcore_sqlite.pool import make_home

@@ -9,15 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlite_pools import count, held, numbers, run, sqlite_config, sqlite_pool, value
+from dbcore_sqlite import Connection, start_pool
+from dbcore_sqlite.errors import to_error
+from dbcore_sqlite.lane import Line
+from dbcore_sqlite.transactions import commit, rollback
+from sqlite_pools import begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, value
 
 from dbcore.errors import ConflictError, PoolClosed, PoolDeadlock, PoolTimeout
 from dbcore.pool import PoolOps
-from dbcore_sqlite import Connection, driver, start_pool
-from dbcore_sqlite.lane import Line
-
-begin, commit, rollback = driver.begin, driver.commit, driver.rollback
-assert begin and commit and rollback
 
 
 async def test_writers_on_many_connections_lose_nothing_and_never_see_a_lock(tmp_path: Path) -> None:
@@ -27,7 +26,7 @@ async def test_writers_on_many_connections_lose_nothing_and_never_see_a_lock(tmp
             if (number + turn) % 3:
                 leave = await pool.admit(None)
                 async with held(pool) as connection:
-                    await begin(connection, None, False)
+                    await begin_write(connection)
                     n = await value(connection, "SELECT n FROM numbers")
                     await run(connection, "UPDATE numbers SET n = ?", n + 1)
                     await commit(connection)
@@ -94,7 +93,7 @@ async def test_a_waiter_cancelled_in_the_turn_of_its_hand_over_passes_it_on() ->
 async def test_a_writer_whose_time_is_up_is_told_why(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, {"checkout_timeout": 0.05}) as pool, held(pool) as one, held(pool) as other:
         await numbers(one)
-        await begin(one, None, False)
+        await begin_write(one)
 
         async def write() -> None:
             await run(other, "INSERT INTO numbers VALUES (1)")
@@ -114,11 +113,11 @@ async def test_a_task_that_waits_for_its_own_lane_fails_at_once(tmp_path: Path) 
     async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
         assert pool.admit
         await numbers(one)
-        await begin(one, None, False)
+        await begin_write(one)
         with pytest.raises(PoolDeadlock, match="waits for itself"):
             await run(other, "INSERT INTO numbers VALUES (1)")
         with pytest.raises(PoolDeadlock, match="waits for itself"):
-            await begin(other, None, False)
+            await begin_write(other)
         with pytest.raises(PoolDeadlock, match="waits for itself"):
             await pool.admit(None)
         assert await count(other) == 0, "it may read there"
@@ -130,11 +129,11 @@ async def test_the_gate_admits_as_many_as_the_setting_says(tmp_path: Path) -> No
     async with sqlite_pool(tmp_path, writers=2) as pool:
         admit = pool.admit
         assert admit
-        leave = [await asyncio.create_task(admit(None)) for _ in range(2)]  # type: ignore[arg-type]
+        leave = [await asyncio.ensure_future(admit(None)) for _ in range(2)]
         with pytest.raises(PoolTimeout) as caught:
-            await asyncio.create_task(admit(0.02))  # type: ignore[arg-type]
+            await asyncio.ensure_future(admit(0.02))
         assert caught.value.reason == "writers"
-        waiting = asyncio.create_task(admit(None))  # type: ignore[arg-type, var-annotated]
+        waiting = asyncio.ensure_future(admit(None))
         await asyncio.sleep(0)
         leave[0]()
         leave[0]()
@@ -155,14 +154,14 @@ async def test_a_task_that_was_admitted_passes_the_gate_again(tmp_path: Path) ->
 
 async def test_the_time_given_to_a_transaction_covers_the_lane_too(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
-        await begin(one, None, False)
+        await begin_write(one)
         loop = asyncio.get_running_loop()
 
         async def write() -> None:
             assert pool.admit
             leave = await pool.admit(0.05)
             try:
-                await begin(other, None, False)
+                await begin_write(other)
             finally:
                 leave()
 
@@ -178,7 +177,7 @@ async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:
     admit = pool.admit
     assert admit
     leave = await admit(None)
-    waiting = asyncio.create_task(admit(None))  # type: ignore[arg-type, var-annotated]
+    waiting = asyncio.ensure_future(admit(None))
     await asyncio.sleep(0)
     await pool.stop()
     with pytest.raises(PoolClosed):
@@ -192,7 +191,7 @@ async def test_the_lane_is_given_back_by_the_reset_of_a_forgotten_transaction(tm
     async with sqlite_pool(tmp_path) as pool:
         async with held(pool) as connection:
             await numbers(connection)
-            await begin(connection, None, False)
+            await begin_write(connection)
             await run(connection, "INSERT INTO numbers VALUES (1)")
         async with held(pool) as other:
             await run(other, "INSERT INTO numbers VALUES (2)")
@@ -217,10 +216,10 @@ async def test_a_lock_of_another_process_that_stays_is_a_conflict(tmp_path: Path
         await numbers(connection)
         foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
         foreign.execute("BEGIN IMMEDIATE")
-        await begin(connection, None, False)
+        await begin_write(connection)
         with pytest.raises(sqlite3.OperationalError) as caught:
             await run(connection, "INSERT INTO numbers VALUES (1)")
-        error = driver.to_error(caught.value)
+        error = to_error(caught.value)
         assert isinstance(error, ConflictError)
         assert error.retryable
         await rollback(connection)
@@ -255,7 +254,7 @@ async def test_a_reader_that_turns_writer_too_late_is_a_conflict(tmp_path: Path)
         foreign.close()
         with pytest.raises(sqlite3.OperationalError) as caught:
             await run(connection, "INSERT INTO numbers VALUES (2)")
-        error = driver.to_error(caught.value)
+        error = to_error(caught.value)
         assert isinstance(error, ConflictError)
         assert error.retryable
         assert "SQLITE_BUSY_SNAPSHOT" in str(error)
@@ -265,17 +264,17 @@ async def test_a_reader_that_turns_writer_too_late_is_a_conflict(tmp_path: Path)
 _OTHER_PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from sqlite_pools import held, run, sqlite_pool, value
-from dbcore_sqlite import driver
+from sqlite_pools import begin_write, held, run, sqlite_pool, value
+from dbcore_sqlite.transactions import commit
 
 async def work(pool, turns):
     for _ in range(turns):
         leave = await pool.admit(None)
         async with held(pool) as connection:
-            await driver.begin(connection, None, False)
+            await begin_write(connection)
             n = await value(connection, "SELECT n FROM numbers")
             await run(connection, "UPDATE numbers SET n = ?", n + 1)
-            await driver.commit(connection)
+            await commit(connection)
         leave()
 
 async def main():

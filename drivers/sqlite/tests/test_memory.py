@@ -7,13 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlite_pools import count, held, numbers, run, sqlite_pool, value
+from dbcore_sqlite.streams import stream
+from dbcore_sqlite.transactions import commit
+from sqlite_pools import begin_write, count, held, numbers, run, sqlite_pool, value
 
 from dbcore.errors import PoolDeadlock
-from dbcore_sqlite import driver
-
-begin, commit, stream = driver.begin, driver.commit, driver.stream
-assert begin and commit and stream
 
 MEMORY = ":memory:"
 
@@ -58,7 +56,7 @@ async def test_readers_and_writers_take_turns_and_never_see_a_lock(tmp_path: Pat
         async def write() -> None:
             for _ in range(20):
                 async with held(pool) as connection:
-                    await begin(connection, None, False)
+                    await begin_write(connection)
                     n = await value(connection, "SELECT n FROM numbers")
                     await run(connection, "UPDATE numbers SET n = ?", n + 1)
                     await commit(connection)
@@ -78,7 +76,7 @@ async def test_readers_and_writers_take_turns_and_never_see_a_lock(tmp_path: Pat
 async def test_an_own_read_beside_an_own_transaction_fails_at_once(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, path=MEMORY) as pool, held(pool) as one, held(pool) as other:
         await numbers(one)
-        await begin(one, None, False)
+        await begin_write(one)
         await run(one, "INSERT INTO numbers VALUES (1)")
         with pytest.raises(PoolDeadlock, match="waits for itself"):
             await count(other)
@@ -100,7 +98,7 @@ async def test_an_open_stream_keeps_the_lane(tmp_path: Path) -> None:
 async def test_a_connection_can_be_opened_while_a_transaction_is_open(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, path=MEMORY, busy_timeout=0) as pool, held(pool) as one:
         await numbers(one)
-        await begin(one, None, False)
+        await begin_write(one)
         await run(one, "INSERT INTO numbers VALUES (1)")
         async with held(pool):
             pass

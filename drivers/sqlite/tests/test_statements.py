@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlite_pools import count, numbers, one_connection, run, value
+from dbcore_sqlite.bulk import insert_many
+from dbcore_sqlite.errors import to_error
+from dbcore_sqlite.statements import batch, execute_many, script
+from dbcore_sqlite.transactions import commit, rollback, transaction_status
+from sqlite_pools import begin_write, count, numbers, one_connection, run, value
 
 from dbcore.errors import ConstraintError, QueryError, TransactionError
-from dbcore_sqlite import driver
-
-batch, execute_many, insert_many, script = driver.batch, driver.execute_many, driver.insert_many, driver.script
-begin, commit, rollback = driver.begin, driver.commit, driver.rollback
-assert batch and execute_many and insert_many and script and begin and commit and rollback
 
 
 async def test_a_query_gives_columns_rows_and_their_number(tmp_path: Path) -> None:
@@ -85,12 +84,11 @@ async def test_execute_many_takes_statements_that_return_rows(tmp_path: Path) ->
 async def test_several_statements_that_fail_inside_doom_the_transaction(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await run(connection, "CREATE TABLE numbers (n INTEGER UNIQUE)")
-        await begin(connection, None, False)
+        await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
         with pytest.raises(Exception, match="UNIQUE"):
             await execute_many(connection, "INSERT INTO numbers VALUES (?)", [(2,), (1,)])
-        assert driver.transaction_status is not None
-        assert driver.transaction_status(connection) == "failed"
+        assert transaction_status(connection) == "failed"
         with pytest.raises(TransactionError, match="roll it back"):
             await run(connection, "SELECT 1")
         with pytest.raises(TransactionError, match="nothing was committed"):
@@ -102,7 +100,7 @@ async def test_several_statements_that_fail_inside_doom_the_transaction(tmp_path
 async def test_a_savepoint_heals_what_failed_behind_it(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await run(connection, "CREATE TABLE numbers (n INTEGER UNIQUE)")
-        await begin(connection, None, False)
+        await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
         await run(connection, "SAVEPOINT s")
         with pytest.raises(Exception, match="UNIQUE"):
@@ -148,7 +146,7 @@ async def test_a_script_with_transaction_statements_of_its_own_rules_itself(tmp_
 async def test_a_script_with_a_commit_is_refused_inside_a_transaction(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
-        await begin(connection, None, False)
+        await begin_write(connection)
         with pytest.raises(QueryError, match="outside of a transaction"):
             await script(connection, "INSERT INTO numbers VALUES (1); COMMIT")
         await rollback(connection)
@@ -203,7 +201,7 @@ async def test_insert_many_undoes_all_when_its_rows_raise(tmp_path: Path) -> Non
 async def test_insert_many_inside_a_transaction_belongs_to_it(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
-        await begin(connection, None, False)
+        await begin_write(connection)
         assert await insert_many(connection, ("numbers",), ["n"], [(i,) for i in range(7000)]) == 7000
         await rollback(connection)
         assert await count(connection) == 0
@@ -222,6 +220,6 @@ async def test_a_constraint_tells_table_and_columns(tmp_path: Path) -> None:
         await run(connection, "INSERT INTO users VALUES ('a', 'b')")
         with pytest.raises(Exception, match="UNIQUE") as caught:
             await run(connection, "INSERT INTO users VALUES ('a', 'b')")
-        error = driver.to_error(caught.value)
+        error = to_error(caught.value)
         assert isinstance(error, ConstraintError)
         assert (error.kind, error.table, error.columns) == ("unique", "users", ("email", "name"))

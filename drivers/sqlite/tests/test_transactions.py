@@ -6,26 +6,34 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlite_pools import SLOW_WRITE, count, held, numbers, one_connection, run, sqlite_pool, value
+from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
+from sqlite_pools import (
+    SLOW_WRITE,
+    begin_read,
+    begin_write,
+    count,
+    held,
+    numbers,
+    one_connection,
+    run,
+    sqlite_pool,
+    value,
+)
 
 from dbcore.errors import TransactionError, UnsupportedError
-from dbcore_sqlite import driver
-
-begin, commit, rollback, status = driver.begin, driver.commit, driver.rollback, driver.transaction_status
-assert begin and commit and rollback and status
 
 
 async def test_begin_goes_along_with_the_first_statement(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
         before = connection.job
-        await begin(connection, None, False)
+        await begin_write(connection)
         assert connection.job is before
-        assert (status(connection), connection.native.in_transaction) == ("open", False)
+        assert (transaction_status(connection), connection.native.in_transaction) == ("open", False)
         await run(connection, "INSERT INTO numbers VALUES (1)")
-        assert (status(connection), connection.native.in_transaction) == ("open", True)
+        assert (transaction_status(connection), connection.native.in_transaction) == ("open", True)
         await commit(connection)
-        assert (status(connection), connection.native.in_transaction) == ("idle", False)
+        assert (transaction_status(connection), connection.native.in_transaction) == ("idle", False)
         assert await count(connection) == 1
 
 
@@ -42,7 +50,7 @@ async def test_an_empty_transaction_costs_no_hop(tmp_path: Path, end: object) ->
 async def test_a_rollback_takes_everything_back(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
-        await begin(connection, None, False)
+        await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
         await rollback(connection)
         assert await count(connection) == 0
@@ -57,13 +65,13 @@ async def test_a_rollback_without_a_transaction_is_harmless(tmp_path: Path) -> N
 async def test_a_transaction_that_reads_cannot_write_and_the_next_one_can(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
-        await begin(connection, None, True)
+        await begin_read(connection)
         assert await count(connection) == 0
         with pytest.raises(Exception, match="readonly"):
             await run(connection, "INSERT INTO numbers VALUES (1)")
         await commit(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
-        await begin(connection, None, True)
+        await begin_read(connection)
         await count(connection)
         await rollback(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
@@ -73,9 +81,9 @@ async def test_a_transaction_that_reads_cannot_write_and_the_next_one_can(tmp_pa
 async def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path) as pool, held(pool) as writer, held(pool) as reader:
         await numbers(writer)
-        await begin(writer, None, False)
+        await begin_write(writer)
         await run(writer, "INSERT INTO numbers VALUES (1)")
-        await begin(reader, None, True)
+        await begin_read(reader)
         assert await count(reader) == 0
         await commit(writer)
         assert await count(reader) == 0, "its snapshot is of its first statement"
@@ -94,11 +102,11 @@ async def test_other_isolations_are_refused(tmp_path: Path, isolation: str) -> N
 async def test_a_statement_that_fails_keeps_the_rest_of_the_transaction(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await run(connection, "CREATE TABLE numbers (n INTEGER UNIQUE)")
-        await begin(connection, None, False)
+        await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
         with pytest.raises(Exception, match="UNIQUE"):
             await run(connection, "INSERT INTO numbers VALUES (1)")
-        assert status(connection) == "open"
+        assert transaction_status(connection) == "open"
         await commit(connection)
         assert await count(connection) == 1
 
@@ -106,7 +114,7 @@ async def test_a_statement_that_fails_keeps_the_rest_of_the_transaction(tmp_path
 async def test_a_write_that_was_cancelled_ends_the_transaction_and_says_so(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
-        await begin(connection, None, False)
+        await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
         task = asyncio.create_task(run(connection, SLOW_WRITE))
         while not (connection.job and connection.job.started and not connection.job.ended):
@@ -115,7 +123,7 @@ async def test_a_write_that_was_cancelled_ends_the_transaction_and_says_so(tmp_p
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert status(connection) == "idle"
+        assert transaction_status(connection) == "idle"
         with pytest.raises(TransactionError, match="the transaction is over"):
             await run(connection, "INSERT INTO numbers VALUES (2)")
         with pytest.raises(TransactionError, match="nothing was committed"):
@@ -128,11 +136,11 @@ async def test_a_failed_deferred_constraint_keeps_the_transaction_for_the_rollba
     async with one_connection(tmp_path) as connection:
         await run(connection, "CREATE TABLE a (id INTEGER PRIMARY KEY)")
         await run(connection, "CREATE TABLE b (a INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
-        await begin(connection, None, False)
+        await begin_write(connection)
         await run(connection, "INSERT INTO b VALUES (1)")
         with pytest.raises(Exception, match="FOREIGN KEY"):
             await commit(connection)
-        assert status(connection) == "open"
+        assert transaction_status(connection) == "open"
         await rollback(connection)
         assert await count(connection, "b") == 0
         assert connection.lane.owner is None
@@ -144,7 +152,7 @@ async def test_a_transaction_of_text_keeps_the_lane_to_its_end(tmp_path: Path) -
         await run(connection, "BEGIN")
         assert connection.lane.owner is connection
         await run(connection, "INSERT INTO numbers VALUES (1)")
-        assert status(connection) == "open"
+        assert transaction_status(connection) == "open"
         await run(connection, "COMMIT")
         assert connection.lane.owner is None
         assert await count(connection) == 1

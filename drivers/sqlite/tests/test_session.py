@@ -1,0 +1,153 @@
+"""What one holder leaves behind, the next one does not find."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbcore_sqlite.session import is_clean, is_usable, touch
+from dbcore_sqlite.statements import batch, script
+from dbcore_sqlite.streams import stream
+from sqlite_pools import begin_read, begin_write, count, held, numbers, run, sqlite_pool, value
+
+
+def one(reset: str = "tracked") -> dict[str, Any]:
+    return {"max_size": 1, "reset": reset}
+
+
+MARKS = [
+    ("PRAGMA foreign_keys = 0", "PRAGMA foreign_keys", [(1,)]),
+    ("PRAGMA recursive_triggers(1)", "PRAGMA recursive_triggers", [(0,)]),
+    ("PRAGMA query_only = 1", "PRAGMA query_only", [(0,)]),
+    ("PRAGMA case_sensitive_like = 1", "SELECT 'a' LIKE 'A'", [(1,)]),
+    ("PRAGMA locking_mode = exclusive", "PRAGMA locking_mode", [("normal",)]),
+    ("ATTACH ':memory:' AS other", "SELECT name FROM pragma_database_list WHERE name = 'other'", []),
+    ("CREATE TEMP TABLE t (a)", "SELECT name FROM sqlite_temp_master", []),
+    ("CREATE TABLE \"temp\".t (a)", "SELECT name FROM sqlite_temp_master", []),
+    ("CREATE TEMPORARY VIEW v AS SELECT 1", "SELECT name FROM sqlite_temp_master", []),
+]
+
+
+@pytest.mark.parametrize("path", ["app.db", ":memory:"])
+@pytest.mark.parametrize("reset", ["tracked", "full"])
+@pytest.mark.parametrize(("change", "look", "clean"), MARKS)
+async def test_a_change_of_the_session_is_undone(
+    tmp_path: Path, path: str, reset: str, change: str, look: str, clean: object
+) -> None:
+    async with sqlite_pool(tmp_path, one(reset), path=path) as pool:
+        async with held(pool) as connection:
+            await run(connection, change)
+            assert (await run(connection, look)).rows != clean
+        async with held(pool) as connection:
+            assert (await run(connection, look)).rows == clean
+
+
+async def test_what_only_reads_leaves_a_connection_clean(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool, held(pool) as connection:
+        await numbers(connection)
+        for sql in ("SELECT 1", "PRAGMA table_info(numbers)", "PRAGMA user_version = 3", "INSERT INTO numbers VALUES (1)"):
+            await run(connection, sql)
+            assert is_clean(connection), sql
+
+
+async def test_reset_transaction_leaves_the_session_as_it_is(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one("transaction")) as pool:
+        async with held(pool) as connection:
+            await run(connection, "PRAGMA recursive_triggers = 1")
+            await numbers(connection)
+            await run(connection, "BEGIN")
+            await run(connection, "INSERT INTO numbers VALUES (1)")
+        async with held(pool) as again:
+            assert again is connection
+            assert await value(again, "PRAGMA recursive_triggers") == 1
+            assert await count(again) == 0
+
+
+async def test_a_script_and_a_batch_are_watched_too(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            await script(connection, "CREATE TABLE a (b); CREATE TEMP TABLE t (a);")
+            await batch(connection, [("CREATE TEMP TABLE u (a)", ())])
+        async with held(pool) as connection:
+            assert (await run(connection, "SELECT name FROM sqlite_temp_master")).rows == []
+
+
+async def test_what_was_done_through_the_native_connection_is_undone(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            touch(connection)
+            await connection.execute("PRAGMA recursive_triggers = 1")
+            await connection.execute("CREATE TEMP TABLE t (a)")
+            connection.row_factory = dict
+        async with held(pool) as again:
+            assert again is connection
+            assert await value(again, "PRAGMA recursive_triggers") == 0
+            assert (await run(again, "SELECT name FROM sqlite_temp_master")).rows == []
+
+
+async def test_a_native_cursor_left_open_costs_the_connection(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            await numbers(connection)
+            await run(connection, "INSERT INTO numbers VALUES (1), (2), (3)")
+            touch(connection)
+            cursor = await connection.execute("SELECT n FROM numbers")
+            await cursor.fetchone()
+        async with held(pool) as other:
+            assert other is not connection
+        del cursor
+
+
+async def test_full_replaces_a_connection_that_was_in_other_hands(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one("full")) as pool:
+        async with held(pool) as connection:
+            touch(connection)
+            await connection.create_function("leaked", 0, lambda: 1)
+        async with held(pool) as other:
+            with pytest.raises(Exception, match="no such function"):
+                await run(other, "SELECT leaked()")
+
+
+async def test_a_stream_left_open_is_closed(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            await numbers(connection)
+            await run(connection, "INSERT INTO numbers VALUES (1), (2), (3)")
+            rows = stream(connection, "SELECT n FROM numbers", (), 1)
+            await anext(rows)
+            assert not is_clean(connection)
+        async with held(pool) as again:
+            assert again is connection
+            assert not again.streams
+            with pytest.raises(Exception, match="closed early"):
+                await anext(rows)
+
+
+async def test_a_read_only_transaction_left_open_does_not_bind_the_next_holder(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            await numbers(connection)
+            await begin_read(connection)
+            await count(connection)
+        async with held(pool) as again:
+            await run(again, "INSERT INTO numbers VALUES (1)")
+
+
+async def test_a_transaction_that_never_began_costs_no_hop_to_reset(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            job = connection.job
+            await begin_write(connection)
+        async with held(pool) as again:
+            assert again.job is job
+
+
+async def test_a_connection_closed_by_its_holder_is_replaced(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            await connection.close()
+            assert not is_usable(connection)
+            assert not is_clean(connection)
+        async with held(pool) as other:
+            assert await value(other, "SELECT 1") == 1
