@@ -117,7 +117,7 @@ class Access(Generic[C]):
             else:
                 result = await self._in_time(operation, sql, timeout)
         except Exception as native:
-            raise self._failed(started, sql, native)
+            raise self._failed(started, sql, native)  # noqa: B904  # `translate` has set the cause
         except BaseException as error:
             if observe is not None:
                 self._finished(started, sql, error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 from dbcore.access import Access
 from dbcore.driver import Isolation, Result
 from dbcore.errors import UsageError
+from dbcore.places import frame_at
 from dbcore.querying import Querying
 from dbcore.session import Session
 from dbcore.transaction import Transaction
@@ -40,7 +40,7 @@ class Connection(Querying[C], Generic[C]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.let_go(sys._getframe(1))  # noqa: SLF001  # the documented way to a caller's frame
+        self._session.let_go(frame_at(1))
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 

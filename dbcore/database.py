@@ -8,7 +8,6 @@ import dataclasses
 import logging
 import os
 import random
-import sys
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from dbcore.driver import Driver, Isolation, Result, ServerInfo
 from dbcore.errors import DbError, PoolError
 from dbcore.events import Observer
 from dbcore.loading import resolve
+from dbcore.places import frame_at
 from dbcore.pool import Pool, PoolOps, Release
 from dbcore.querying import Querying
 from dbcore.registry import find_driver
@@ -51,7 +51,7 @@ class Database(Querying[Any]):
         self._access: Access[Any] = Access(config, driver)
         self._raw: PoolOps[Any] | None = None
         self._starting: asyncio.Future[None] | None = None
-        frame = sys._getframe(1)  # noqa: SLF001  # the documented way to a caller's frame
+        frame = frame_at(1)
         while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
             frame = frame.f_back
         self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
@@ -255,20 +255,20 @@ class Database(Querying[Any]):
         try:
             return await session.query(sql, text, values, timeout)
         finally:
-            session.let_go(sys._getframe())  # noqa: SLF001  # the documented way to a frame
+            session.let_go(frame_at(0))
 
     async def _together(
         self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, apart: bool = False
     ) -> T:
         if not apart:
             async with self.transaction() as tx:
-                return await tx._together(operation, sql, timeout)  # noqa: SLF001  # of the same base class
+                return await tx._together(operation, sql, timeout)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         session: Session[Any] = Session(self._access)
         await session.take(None)
         try:
             return await session.run(operation, sql, timeout)
         finally:
-            session.let_go(sys._getframe())  # noqa: SLF001  # the documented way to a frame
+            session.let_go(frame_at(0))
 
     def _streaming(self) -> tuple[Session[Any], bool]:
         return Session(self._access), True

@@ -141,7 +141,7 @@ class Driver(Generic[S, C]):
     contract: int = CONTRACT
 
     from_url: Callable[[str], Mapping[str, Any]] | None = None
-    pool_defaults: Mapping[str, Any] = field(default_factory=dict)
+    pool_defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     syntax: Syntax = Syntax()
     begin: Callable[[C, Isolation | None, bool], Awaitable[None]] | None = None
     commit: Callable[[C], Awaitable[None]] | None = None

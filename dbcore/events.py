@@ -30,6 +30,7 @@ __all__ = [
     "StatementFinished",
 ]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """What a config connects to, in the words that monitoring has for it. Never holds a secret."""

@@ -45,8 +45,9 @@ SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 SECONDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10]
 """Bounds of the histograms, as the conventions want them; those of the SDK are made for milliseconds."""
 
-POOL = "db.client.connection.pool.name"
-STATE = "db.client.connection.state"
+CONNECTION = "db.client.connection"
+POOL = f"{CONNECTION}.pool.name"
+STATE = f"{CONNECTION}.state"
 
 Attributes = Mapping[str, str | int]
 
@@ -87,17 +88,14 @@ class Telemetry:
                 name, unit="s", description=description, explicit_bucket_boundaries_advisory=SECONDS
             ).record
 
-        prefix = "db.client.connection"
         self._operation = seconds("db.client.operation.duration", "Duration of database client operations.")
-        self._create = seconds(f"{prefix}.create_time", "The time it took to create a new connection.")
-        self._wait = seconds(
-            f"{prefix}.wait_time", "The time it took to obtain an open connection from the pool."
-        )
+        self._create = seconds(f"{CONNECTION}.create_time", "The time it took to create a new connection.")
+        self._wait = seconds(f"{CONNECTION}.wait_time", "The time it took to obtain an open connection from the pool.")
         self._use = seconds(
-            f"{prefix}.use_time", "The time between borrowing a connection and returning it to the pool."
+            f"{CONNECTION}.use_time", "The time between borrowing a connection and returning it to the pool."
         )
         self._timeouts = meter.create_counter(
-            f"{prefix}.timeouts",
+            f"{CONNECTION}.timeouts",
             unit="{timeout}",
             description="The number of connection timeouts that have occurred trying to obtain a connection.",
         )
@@ -138,7 +136,7 @@ class Telemetry:
         summary = self._summarize(event.sql) if event.sql else None
         if summary:
             known = {**known, "db.query.summary": summary}
-        failure = {} if event.error is None else _failure(event.error)
+        failure = _failure(event.error)
         self._operation(event.seconds, {**known, **failure})
         text = {"db.query.text": event.sql} if self._query_text and event.sql else {}
         span = self._tracer.start_span(
@@ -158,20 +156,40 @@ class Telemetry:
     # -- gauges --------------------------------------------------------------------------------------------------------
 
     def _create_gauges(self, meter: Meter) -> None:
-        def gauge(name: str, unit: str, description: str, read: Callable[[Stats], Iterator[tuple[int, Attributes]]]) -> None:
-            def observe(options: CallbackOptions) -> Iterator[Observation]:
+        def gauge(name: str, unit: str, description: str, *readings: tuple[Callable[[Stats], int], Attributes]) -> None:
+            def observe(_: CallbackOptions) -> Iterator[Observation]:
                 for pool, stats in self._pools():
-                    for value, attributes in read(stats):
-                        yield Observation(value, {POOL: pool, **attributes})
+                    for read, attributes in readings:
+                        # Read from another thread, which may see a change half made.
+                        yield Observation(max(read(stats), 0), {POOL: pool, **attributes})
 
-            meter.create_observable_up_down_counter(
-                f"db.client.connection.{name}", [observe], unit=unit, description=description
-            )
+            meter.create_observable_up_down_counter(name, [observe], unit=unit, description=description)
 
-        gauge("count", "{connection}", "The number of connections that are in the state.", _states)
-        gauge("max", "{connection}", "The maximum number of open connections allowed.", lambda stats: _one(stats.max_size))
-        gauge("idle.min", "{connection}", "The minimum number of idle open connections allowed.", ...)
-        gauge("pending_requests", "{request}", "The number of current pending requests for an open connection.", ...)
+        gauge(
+            f"{CONNECTION}.count",
+            "{connection}",
+            "The number of connections that are currently in state described by the state attribute.",
+            (lambda stats: stats.idle, {STATE: "idle"}),
+            (lambda stats: stats.in_use, {STATE: "used"}),
+        )
+        gauge(
+            f"{CONNECTION}.max",
+            "{connection}",
+            "The maximum number of open connections allowed.",
+            (lambda stats: stats.max_size, {}),
+        )
+        gauge(
+            f"{CONNECTION}.idle.min",
+            "{connection}",
+            "The minimum number of idle open connections allowed.",
+            (lambda stats: stats.min_size, {}),
+        )
+        gauge(
+            f"{CONNECTION}.pending_requests",
+            "{request}",
+            "The number of current pending requests for an open connection.",
+            (lambda stats: stats.waiting, {}),
+        )
 
     def _pools(self) -> Iterator[tuple[str, Stats]]:
         for ref in self._databases:
@@ -182,3 +200,30 @@ class Telemetry:
                 except DbError:  # not started yet, or a foreign pool without statistics
                     continue
                 yield database.name, stats
+
+
+@lru_cache(maxsize=64)
+def _attributes(endpoint: Endpoint) -> Attributes:
+    found: dict[str, str | int | None] = {
+        "db.system.name": endpoint.system,
+        "db.namespace": endpoint.namespace,
+        "server.address": endpoint.host,
+        "server.port": endpoint.port,
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _target(endpoint: Endpoint) -> str:
+    """The name of a span whose statement has no summary, in the order that the conventions have."""
+    if endpoint.namespace is not None or endpoint.host is None:
+        return endpoint.namespace or endpoint.system
+    return endpoint.host if endpoint.port is None else f"{endpoint.host}:{endpoint.port}"
+
+
+def _failure(error: BaseException | None) -> Attributes:
+    if error is None:
+        return {}
+    code = error.sqlstate if isinstance(error, DbError) else None
+    if code is None:
+        return {"error.type": type(error).__qualname__}
+    return {"error.type": code, "db.response.status_code": code}

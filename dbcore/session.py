@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbcore.access import Access
 from dbcore.driver import Result
 from dbcore.errors import UsageError
+from dbcore.places import describe
 from dbcore.pool import Release
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Session(Generic[C]):
         self.access = access
         self._native: C | None = None
         self._release: Release | None = None
-        self._released_at: tuple[Any, int] | None = None
+        self._released_at: tuple[CodeType, int] | None = None
         self.busy: asyncio.Task[Any] | None = None
         """The task that runs a statement at this moment."""
         self.refusing: str | None = None
@@ -97,8 +98,7 @@ class Session(Generic[C]):
     def misuse(self) -> UsageError:
         """The error for a use that is refused now, with the reason and the cure."""
         if self._native is None and self._released_at is not None:
-            code, instruction = self._released_at
-            place = f"{code.co_filename}:{line_of(code, instruction)} in {code.co_qualname}"
+            place = describe(*self._released_at)
             message = f"this connection was released at {place}; use it inside its `async with` block"
         elif self._native is None:
             message = "this connection was not taken yet: `async with database.connection() as connection:`"
@@ -111,11 +111,3 @@ class Session(Generic[C]):
         else:
             message = f"this connection takes no statement now: {self.refusing}"
         return self.access.own(UsageError(message))
-
-
-def line_of(code: Any, instruction: int) -> int:
-    """The source line of an instruction: kept as a number on the fast path, worked out when somebody asks."""
-    for start, end, line in code.co_lines():
-        if start <= instruction < end and line is not None:
-            return int(line)
-    return int(code.co_firstlineno)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from dbcore.access import log
 from dbcore.driver import Result
 from dbcore.errors import DbError, UsageError
+from dbcore.places import frame_at
 from dbcore.session import Session
 from dbcore.statements import decoder
 
@@ -78,7 +78,7 @@ class Stream(Generic[T]):
 
     def _decoded(self, result: Result) -> list[T]:
         try:
-            decoded: list[T] = decoder(self._into, result.columns)(result.rows, self._read + 1)
+            decoded: list[Any] = decoder(self._into, result.columns)(result.rows, self._read + 1)
         except DbError as error:
             self._session.access.own(error, self._sql)
             raise
@@ -98,4 +98,4 @@ class Stream(Generic[T]):
             log.warning("database %s: closing a stream failed: %s", self._session.access.name, type(failure).__name__)
         finally:
             if self._owned:
-                self._session.let_go(sys._getframe(1))  # noqa: SLF001  # the documented way to a caller's frame
+                self._session.let_go(frame_at(1))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbcore.access import log
 from dbcore.driver import Isolation
 from dbcore.errors import TransactionError, UsageError
+from dbcore.places import frame_at
 from dbcore.pool import Release
 from dbcore.session import Session
 
@@ -54,7 +54,7 @@ class Transaction(Generic[C]):
     ) -> None:
         self._connection = connection
         self._session = session
-        self._isolation = isolation
+        self._isolation: Isolation | None = isolation
         self._read_only = read_only
         self._owned = owned
         self._timeout = timeout
@@ -79,7 +79,7 @@ class Transaction(Generic[C]):
             await self._session.take(self._timeout)
             await self._begin()
         except BaseException:
-            self._let_go(sys._getframe(1))  # noqa: SLF001  # the documented way to a caller's frame
+            self._let_go(frame_at(1))
             raise
         return self._connection
 
@@ -96,7 +96,7 @@ class Transaction(Generic[C]):
                 await self._commit()
         finally:
             if self._owned:
-                self._let_go(sys._getframe(1))  # noqa: SLF001  # the documented way to a caller's frame
+                self._let_go(frame_at(1))
 
     def _let_go(self, frame: FrameType) -> None:
         self._session.let_go(frame)

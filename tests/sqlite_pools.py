@@ -1,7 +1,8 @@
-"""What the tests of the SQLite driver share: pools on files and in memory, and statements that take as long as wanted."""
+"""What the tests of the SQLite driver share: pools on files and in memory, and statements that take minutes."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,7 +57,9 @@ async def held(ops: PoolOps[Connection]) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def one_connection(folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any) -> AsyncIterator[Connection]:
+async def one_connection(
+    folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Connection]:
     async with sqlite_pool(folder, pool, **settings) as ops, held(ops) as connection:
         yield connection
 
@@ -75,6 +78,12 @@ async def begin_write(connection: Connection) -> None:
 
 async def begin_read(connection: Connection) -> None:
     await begin(connection, isolation=None, read_only=True)
+
+
+async def under_way(connection: Connection) -> None:
+    """Wait until the worker is in the middle of a statement."""
+    while connection.job is None or connection.job.ended or not connection.job.started:  # noqa: ASYNC110 (a thread's)
+        await asyncio.sleep(0.001)
 
 
 async def numbers(connection: Connection) -> None:

@@ -190,7 +190,20 @@ def test_the_public_face_defines_nothing() -> None:
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("dbcore", {"psycopg", "aiosqlite", "sqlite3", "dbcore_postgres", "dbcore_sqlite", "typer", "rich", "pytest", "opentelemetry"}),
+        (
+            "dbcore",
+            {
+                "psycopg",
+                "aiosqlite",
+                "sqlite3",
+                "dbcore_postgres",
+                "dbcore_sqlite",
+                "typer",
+                "rich",
+                "pytest",
+                "opentelemetry",
+            },
+        ),
         ("dbcore_postgres", {"aiosqlite", "sqlite3", "dbcore_sqlite"}),
         ("dbcore_sqlite", {"psycopg", "dbcore_postgres"}),
     ],

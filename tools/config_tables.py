@@ -1,14 +1,18 @@
-"""Write the tables of config keys into the documentation, from the models that read the config.
+"""Write the tables of config keys, hooks and driver fields into the documentation, from the code that they are about.
 
     python tools/config_tables.py
 
 A table stands between `<!-- keys: NAME -->` and `<!-- end of keys -->`. `tests/test_docs.py` fails where one is stale.
+Those of hooks and fields are the tables in the docstrings of `Hooks` and `Driver`.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
+import textwrap
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -20,10 +24,18 @@ from pydantic.fields import FieldInfo
 from dbcore.config import PoolSettings, Settings
 from dbcore.config.keys import ConnectionKeys
 from dbcore.config.validation import keys_of
+from dbcore.driver import Driver, Hooks
 from dbcore.registry import find_driver
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- keys: (?P<name>[a-z ]+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
+
+SEAM: Mapping[str, tuple[type, int]] = {
+    "hooks": (Hooks, 0),
+    "required fields": (Driver, 0),
+    "optional fields": (Driver, 1),
+}
+"""Where in which docstring a table stands."""
 
 WORDS: Mapping[Any, str] = {
     int: "whole number",
@@ -50,7 +62,10 @@ def filled(text: str) -> str:
 
 
 def table(name: str) -> str:
-    """Return one table: `connection`, `pool`, the name of a driver, or `NAME pool` for a driver's defaults."""
+    """Return one table: `connection`, `pool`, the name of a driver, `NAME pool` for its defaults, one of `SEAM`."""
+    if name in SEAM:
+        kind, number = SEAM[name]
+        return _of_docstring(kind)[number]
     if name == "connection":
         return _table(ConnectionKeys, skip={"pool"})
     if name == "pool":
@@ -76,8 +91,15 @@ def _table(model: type[Settings], *, prefix: str = "", skip: frozenset[str] | se
         rows.append(f"| {' | '.join(cells)} |")
     lines = ["| key | values | default | meaning |", "|---|---|---|---|", *rows, ""]
     if others:
-        lines += [f"Options of the database's library, by its own names: {', '.join(others)}.", ""]
+        text = f"Options of the database's library, by its own names: {', '.join(others)}."
+        lines += [*textwrap.wrap(text, 120, break_on_hyphens=False), ""]
     return "\n".join(lines)
+
+
+def _of_docstring(kind: type) -> list[str]:
+    lines = (inspect.getdoc(kind) or "").splitlines()
+    grouped = groupby(lines, key=lambda line: line.startswith("|"))
+    return ["\n".join([*found, ""]) for is_table, found in grouped if is_table]
 
 
 def _values(info: FieldInfo) -> str:

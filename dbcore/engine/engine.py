@@ -11,7 +11,6 @@ import contextvars
 import enum
 import logging
 import math
-import sys
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Literal, TypeVar
@@ -36,6 +35,7 @@ from dbcore.events import (
     Event,
     Observer,
 )
+from dbcore.places import frame_at
 from dbcore.stats import Holder, Stats
 
 __all__ = ["Engine", "Phase"]
@@ -164,7 +164,7 @@ class Engine(Generic[C]):
             self.pump()
             slot = await future
             if slot.state is not IN_USE:  # stop() cut it off between the hand-over and this moment
-                raise stopping.closed(self.name)
+                raise stopping.closed(self.name)  # noqa: TRY301  # the handler below sees to the books
         except BaseException as error:
             self._left(future, error, self.now() - started)
             raise
@@ -223,7 +223,7 @@ class Engine(Generic[C]):
         task = asyncio.current_task(self.loop)
         slot.task = weakref.ref(task) if task is not None else None
         slot.scoped = scoped
-        frame = sys._getframe(2)  # noqa: SLF001  # the documented way to a caller's frame that costs no stack walk
+        frame = frame_at(2)
         while frame.f_back is not None and (frame.f_globals.get("__package__") or "").partition(".")[0] == "dbcore":
             frame = frame.f_back
         slot.code, slot.instruction = frame.f_code, frame.f_lasti
@@ -427,7 +427,9 @@ class Engine(Generic[C]):
             if _running_loop() is not self.loop:
                 raise guards.wrong_loop(self.name, self.loop)
             self.phase = Phase.STOPPED
-            self._stop = self.loop.create_task(stopping.stop(self), name=f"stop {self.name}", context=self._context.copy())
+            self._stop = self.loop.create_task(
+                stopping.stop(self), name=f"stop {self.name}", context=self._context.copy()
+            )
         # Whoever waits here may go away; the stop goes on, and a second call joins it.
         await asyncio.shield(self._stop)
 
@@ -480,9 +482,10 @@ class Engine(Generic[C]):
         """Those that are under way."""
         return [task for task, (its, _) in self._tasks.items() if kind is None or its == kind]
 
-    def call_at(self, when: float, function: Callable[[Engine[C]], None]) -> asyncio.TimerHandle:
+    def call_at(self, when: float, function: Callable[[Engine[Any]], None]) -> asyncio.TimerHandle:
         """A timer that does not keep the pool alive: one that nobody refers to any more must be collected."""
-        return self.loop.call_at(when, _call, weakref.ref(self), function)
+        ref: weakref.ref[Engine[Any]] = weakref.ref(self)
+        return self.loop.call_at(when, _call, ref, function)
 
     # -- reports -------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbcore.engine.slots import Slot, State
 from dbcore.errors import PoolDeadlock, PoolTimeout, TimeoutReason
+from dbcore.places import describe
 from dbcore.stats import Holder
 
 if TYPE_CHECKING:
@@ -20,14 +21,7 @@ SHOWN = 3
 
 def site(slot: Slot[Any]) -> str:
     """Where the connection was checked out."""
-    code = slot.code
-    if code is None:
-        return "(unknown place)"
-    line = code.co_firstlineno
-    for start, end, number in code.co_lines():
-        if start <= slot.instruction < end and number is not None:
-            line = number
-    return f"{code.co_filename}:{line} in {code.co_qualname}"
+    return "(unknown place)" if slot.code is None else describe(slot.code, slot.instruction)
 
 
 def holder(engine: Engine[Any], slot: Slot[Any]) -> Holder:

@@ -133,8 +133,8 @@ def _present_stack(slot: Slot[Any]) -> str:
     # Task.get_stack() shows only the outermost frame of a coroutine that is suspended.
     frames: list[FrameType] = []
     awaited: Any = task.get_coro()
-    while isinstance(awaited, CoroutineType):
+    while isinstance(awaited, CoroutineType) and awaited.cr_frame is not None:
         frames.append(awaited.cr_frame)
         awaited = awaited.cr_await
-    stack = "".join(traceback.StackSummary.extract((f, f.f_lineno) for f in frames if f is not None).format())
+    stack = "".join(traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames).format())
     return f"; its task is now at\n{stack.rstrip()}"

@@ -281,7 +281,7 @@ class Connection(aiosqlite.Connection):
         if os.getpid() != self._pid:
             _INHERITED.append(self.native)
             return
-        if sys.is_finalizing():  # no thread can begin any more (3.11 would wait for it for ever), and the worker ends too
+        if sys.is_finalizing():  # the worker ends too, and no thread can begin: 3.11 would wait for one for ever
             return
         threading.Thread(target=self._drop, name="dbcore-sqlite abort", daemon=True).start()
 

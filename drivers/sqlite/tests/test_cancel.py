@@ -21,6 +21,7 @@ from sqlite_pools import (
     run,
     sqlite_config,
     sqlite_pool,
+    under_way,
     value,
 )
 
@@ -43,6 +44,7 @@ async def test_a_cancelled_statement_is_interrupted_200_times_of_200(tmp_path: P
 async def test_no_interrupt_hits_the_next_holder(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, {"max_size": 1, "min_size": 1}) as pool:
         for turn in range(100):
+
             async def slow() -> None:
                 async with held(pool) as connection:
                     await run(connection, SLOW)
@@ -64,8 +66,7 @@ async def test_a_second_cancel_leaves_at_once_and_the_reset_waits(tmp_path: Path
         async with held(pool) as connection:
             connection.native.create_function("wait", 0, released.wait)  # hears no interrupt
             task = asyncio.create_task(run(connection, "SELECT wait()"))
-            while not (connection.job and connection.job.started):
-                await asyncio.sleep(0.001)
+            await under_way(connection)
             task.cancel()
             await asyncio.sleep(0.005)
             assert not task.done()
@@ -87,8 +88,7 @@ async def test_the_lane_stays_with_a_write_that_was_left_behind(tmp_path: Path) 
         await numbers(connection)
         connection.native.create_function("wait", 0, lambda: int(released.wait()))
         task = asyncio.create_task(run(connection, "INSERT INTO numbers VALUES (wait())"))
-        while not (connection.job and connection.job.started and not connection.job.ended):
-            await asyncio.sleep(0.001)
+        await under_way(connection)
         for _ in range(2):
             task.cancel()
             await asyncio.sleep(0.002)

@@ -15,7 +15,8 @@ from sqlite_pools import one_connection, run
 from dbcore.errors import ConflictError, ConstraintError, DbConnectionError, DbError, QueryError
 
 SCHEMA = """
-CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE, name TEXT NOT NULL, age INTEGER CONSTRAINT grown CHECK (age > 17));
+CREATE TABLE users (
+    id INTEGER PRIMARY KEY, email TEXT UNIQUE, name TEXT NOT NULL, age INTEGER, CONSTRAINT grown CHECK (age > 17));
 CREATE UNIQUE INDEX by_name ON users (lower(name));
 CREATE TABLE pets (owner INTEGER REFERENCES users);
 CREATE TABLE exact (n INTEGER) STRICT;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -128,7 +129,7 @@ async def test_a_task_that_waits_for_its_own_lane_fails_at_once(tmp_path: Path) 
 async def test_the_gate_admits_as_many_as_the_setting_says(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, writers=2) as pool:
         admit = pool.admit
-        assert admit
+        assert admit is not None
         leave = [await asyncio.ensure_future(admit(None)) for _ in range(2)]
         with pytest.raises(PoolTimeout) as caught:
             await asyncio.ensure_future(admit(0.02))
@@ -148,7 +149,6 @@ async def test_a_task_that_was_admitted_passes_the_gate_again(tmp_path: Path) ->
         again = await pool.admit(None)
         again()
         leave()
-        assert pool.admit
         (await pool.admit(0))()
 
 
@@ -175,7 +175,7 @@ async def test_the_time_given_to_a_transaction_covers_the_lane_too(tmp_path: Pat
 async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:
     pool = await start_pool(sqlite_config(tmp_path, writers=1))
     admit = pool.admit
-    assert admit
+    assert admit is not None
     leave = await admit(None)
     waiting = asyncio.ensure_future(admit(None))
     await asyncio.sleep(0)
@@ -292,10 +292,8 @@ async def test_two_processes_that_write_at_once_lose_no_update(tmp_path: Path) -
         await numbers(connection)
         await run(connection, "INSERT INTO numbers VALUES (0)")
         command = [sys.executable, "-c", _OTHER_PROCESS, str(tmp_path)]
-        path = ":".join(sys.path)
-        processes = [
-            await asyncio.create_subprocess_exec(*command, env={"PYTHONPATH": path}, stderr=subprocess.PIPE) for _ in range(2)
-        ]
+        path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        processes = [await asyncio.create_subprocess_exec(*command, env=path, stderr=subprocess.PIPE) for _ in range(2)]
         for process in processes:
             _, said = await process.communicate()
             assert process.returncode == 0, said.decode()

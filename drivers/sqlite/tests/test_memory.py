@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import commit
-from sqlite_pools import begin_write, count, held, numbers, run, sqlite_pool, value
+from sqlite_pools import begin_write, count, held, numbers, one_connection, run, sqlite_pool, value
 
 from dbcore.errors import PoolDeadlock
 
@@ -24,10 +24,9 @@ async def test_every_connection_sees_the_same_database(tmp_path: Path) -> None:
 
 
 async def test_two_pools_have_two_databases(tmp_path: Path) -> None:
-    async with sqlite_pool(tmp_path, path=MEMORY) as a, sqlite_pool(tmp_path, path=MEMORY) as b:
-        async with held(a) as one, held(b) as other:
-            await numbers(one)
-            assert await value(other, "SELECT count(*) FROM sqlite_master") == 0
+    async with one_connection(tmp_path, path=MEMORY) as one, one_connection(tmp_path, path=MEMORY) as other:
+        await numbers(one)
+        assert await value(other, "SELECT count(*) FROM sqlite_master") == 0
 
 
 async def test_the_data_outlive_every_connection(tmp_path: Path) -> None:

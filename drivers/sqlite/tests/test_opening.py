@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ async def test_processes_that_open_the_same_new_files_at_once_all_succeed(tmp_pa
     environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", _OPENER, str(tmp_path)]
     processes = [
-        await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE) for _ in range(3)
+        await asyncio.create_subprocess_exec(*command, env=environment, stderr=subprocess.PIPE) for _ in range(3)
     ]
     for process in processes:
         _, said = await process.communicate()

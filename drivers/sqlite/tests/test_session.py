@@ -16,7 +16,7 @@ def one(reset: str = "tracked") -> dict[str, Any]:
     return {"max_size": 1, "reset": reset}
 
 
-MARKS = [
+MARKS: list[tuple[str, str, list[tuple[object]]]] = [
     ("PRAGMA foreign_keys = 0", "PRAGMA foreign_keys", [(1,)]),
     ("PRAGMA recursive_triggers(1)", "PRAGMA recursive_triggers", [(0,)]),
     ("PRAGMA query_only = 1", "PRAGMA query_only", [(0,)]),
@@ -24,7 +24,7 @@ MARKS = [
     ("PRAGMA locking_mode = exclusive", "PRAGMA locking_mode", [("normal",)]),
     ("ATTACH ':memory:' AS other", "SELECT name FROM pragma_database_list WHERE name = 'other'", []),
     ("CREATE TEMP TABLE t (a)", "SELECT name FROM sqlite_temp_master", []),
-    ("CREATE TABLE \"temp\".t (a)", "SELECT name FROM sqlite_temp_master", []),
+    ('CREATE TABLE "temp".t (a)', "SELECT name FROM sqlite_temp_master", []),
     ("CREATE TEMPORARY VIEW v AS SELECT 1", "SELECT name FROM sqlite_temp_master", []),
 ]
 
@@ -46,7 +46,8 @@ async def test_a_change_of_the_session_is_undone(
 async def test_what_only_reads_leaves_a_connection_clean(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, one()) as pool, held(pool) as connection:
         await numbers(connection)
-        for sql in ("SELECT 1", "PRAGMA table_info(numbers)", "PRAGMA user_version = 3", "INSERT INTO numbers VALUES (1)"):
+        insert = "INSERT INTO numbers VALUES (1)"
+        for sql in ("SELECT 1", "PRAGMA table_info(numbers)", "PRAGMA user_version = 3", insert):
             await run(connection, sql)
             assert is_clean(connection), sql
 
@@ -103,7 +104,7 @@ async def test_full_replaces_a_connection_that_was_in_other_hands(tmp_path: Path
     async with sqlite_pool(tmp_path, one("full")) as pool:
         async with held(pool) as connection:
             touch(connection)
-            await connection.create_function("leaked", 0, lambda: 1)
+            connection.native.create_function("leaked", 0, lambda: 1)
         async with held(pool) as other:
             with pytest.raises(Exception, match="no such function"):
                 await run(other, "SELECT leaked()")

@@ -25,7 +25,7 @@ from dbcore.errors import ConfigError
         ("sqlite:///data/my%20app.db", {"path": "data/my app.db"}),
         ("sqlite://", {"path": ":memory:"}),
         ("sqlite:///:memory:", {"path": ":memory:"}),
-        ("sqlite:///app.db?journal_mode=delete&busy_timeout=2", {"path": "app.db", "journal_mode": "delete", "busy_timeout": "2"}),
+        ("sqlite:///app.db?synchronous=off&writers=3", {"path": "app.db", "synchronous": "off", "writers": "3"}),
         ("sqlite:///app.db?pragmas.recursive_triggers=1", {"path": "app.db", "pragmas": {"recursive_triggers": "1"}}),
     ],
 )

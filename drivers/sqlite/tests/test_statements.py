@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,8 @@ async def test_execute_many_takes_statements_that_return_rows(tmp_path: Path) ->
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
         assert await execute_many(connection, "INSERT INTO numbers VALUES (?) RETURNING n", [(1,), (2,)]) == 2
-        assert await execute_many(connection, "WITH x AS (SELECT ? AS n) INSERT INTO numbers SELECT n FROM x", [(3,)]) == 1
+        insert = "WITH x AS (SELECT ? AS n) INSERT INTO numbers SELECT n FROM x"
+        assert await execute_many(connection, insert, [(3,)]) == 1
         assert await count(connection) == 3
 
 
@@ -163,13 +165,13 @@ async def test_insert_many_loads_every_row(tmp_path: Path, size: int) -> None:
 
 
 async def test_insert_many_takes_an_async_iterable(tmp_path: Path) -> None:
-    async def rows() -> object:
+    async def rows() -> AsyncIterator[tuple[int]]:
         for i in range(6000):
             yield (i,)
 
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
-        assert await insert_many(connection, ("main", "numbers"), ["n"], rows()) == 6000  # type: ignore[arg-type]
+        assert await insert_many(connection, ("main", "numbers"), ["n"], rows()) == 6000
         assert await count(connection) == 6000
 
 
@@ -184,7 +186,7 @@ async def test_insert_many_is_all_or_nothing(tmp_path: Path, bad: int) -> None:
 
 
 async def test_insert_many_undoes_all_when_its_rows_raise(tmp_path: Path) -> None:
-    def rows() -> object:
+    def rows() -> Iterator[tuple[int]]:
         for i in range(7000):
             if i == 6500:
                 raise LookupError("no more")
@@ -193,7 +195,7 @@ async def test_insert_many_undoes_all_when_its_rows_raise(tmp_path: Path) -> Non
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
         with pytest.raises(LookupError):
-            await insert_many(connection, ("numbers",), ["n"], rows())  # type: ignore[arg-type]
+            await insert_many(connection, ("numbers",), ["n"], rows())
         assert await count(connection) == 0
         assert connection.lane.owner is None
 

@@ -19,9 +19,7 @@ async def sizes(connection: Connection, total: int, size: int) -> list[int]:
     return [len(batch.rows) async for batch in stream(connection, UP_TO, (total,), size)]
 
 
-@pytest.mark.parametrize(
-    ("total", "batches"), [(1, [1]), (4, [4]), (5, [4, 1]), (8, [4, 4])]
-)
+@pytest.mark.parametrize(("total", "batches"), [(1, [1]), (4, [4]), (5, [4, 1]), (8, [4, 4])])
 async def test_rows_come_in_batches(tmp_path: Path, total: int, batches: list[int]) -> None:
     async with one_connection(tmp_path) as connection:
         assert await sizes(connection, total, 4) == batches

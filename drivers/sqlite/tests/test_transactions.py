@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from dbcore_sqlite import Connection
 from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
 from sqlite_pools import (
     SLOW_WRITE,
@@ -17,10 +19,14 @@ from sqlite_pools import (
     one_connection,
     run,
     sqlite_pool,
+    under_way,
     value,
 )
 
+from dbcore.driver import Isolation
 from dbcore.errors import TransactionError, UnsupportedError
+
+End = Callable[[Connection], Awaitable[None]]
 
 
 async def test_begin_goes_along_with_the_first_statement(tmp_path: Path) -> None:
@@ -38,11 +44,11 @@ async def test_begin_goes_along_with_the_first_statement(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("end", [commit, rollback])
-async def test_an_empty_transaction_costs_no_hop(tmp_path: Path, end: object) -> None:
+async def test_an_empty_transaction_costs_no_hop(tmp_path: Path, end: End) -> None:
     async with one_connection(tmp_path) as connection:
         before = connection.job
-        await begin(connection, "serializable", False)
-        await end(connection)  # type: ignore[operator]
+        await begin(connection, isolation="serializable", read_only=False)
+        await end(connection)
         assert connection.job is before
         assert connection.lane.owner is None
 
@@ -92,10 +98,10 @@ async def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
-async def test_other_isolations_are_refused(tmp_path: Path, isolation: str) -> None:
+async def test_other_isolations_are_refused(tmp_path: Path, isolation: Isolation) -> None:
     async with one_connection(tmp_path) as connection:
         with pytest.raises(UnsupportedError, match=isolation):
-            await begin(connection, isolation, False)  # type: ignore[arg-type]
+            await begin(connection, isolation=isolation, read_only=False)
         assert connection.lane.owner is None
 
 
@@ -117,8 +123,7 @@ async def test_a_write_that_was_cancelled_ends_the_transaction_and_says_so(tmp_p
         await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
         task = asyncio.create_task(run(connection, SLOW_WRITE))
-        while not (connection.job and connection.job.started and not connection.job.ended):
-            await asyncio.sleep(0.001)
+        await under_way(connection)
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

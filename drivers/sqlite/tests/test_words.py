@@ -69,6 +69,8 @@ def test_what_changes_the_session_is_known(sql: str, session: str) -> None:
     assert look(sql).session == session
 
 
-@pytest.mark.parametrize(("sql", "ends"), [("COMMIT", True), ("END", True), ("ROLLBACK", True), ("ROLLBACK TO a", False)])
+@pytest.mark.parametrize(
+    ("sql", "ends"), [("COMMIT", True), ("END", True), ("ROLLBACK", True), ("ROLLBACK TO a", False)]
+)
 def test_what_ends_a_transaction_is_known(sql: str, *, ends: bool) -> None:
     assert look(sql).ends is ends
