@@ -9,6 +9,9 @@ import pytest
 
 pytest_plugins = ["postgres_server"]
 
+HUNG_SECONDS = 120
+"""An `async` test that takes longer fails where it stands, and the others go on."""
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
@@ -17,6 +20,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(function):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}  # noqa: SLF001 (pytest's own plugins do the same)
+
+    async def bounded() -> None:
+        async with asyncio.timeout(HUNG_SECONDS):
+            await function(**arguments)
+
     with asyncio.Runner() as runner:
-        runner.run(function(**arguments))
+        runner.run(bounded())
     return True

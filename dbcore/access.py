@@ -63,13 +63,20 @@ class Access(Generic[C]):
         """The pool, or an error that says why there is none."""
         if self.pool is None:
             if self.stopped:
-                raise self.own(PoolClosed(f"database {self.name!r} was stopped; open it anew"))
+                raise self.closed()
             raise self.own(
                 UsageError(
                     f"database {self.name!r} was not started: use `async with database:`, or `await database.start()`"
                 )
             )
         return self.pool
+
+    def closed(self) -> PoolClosed:
+        return self.own(PoolClosed(f"database {self.name!r} was stopped; open it anew"))
+
+    def stopped_error(self) -> PoolClosed:
+        """The error for whoever comes after the stop."""
+        return self.own(PoolClosed(f"database {self.name!r} was stopped, and stays so; open it anew"))
 
     def try_checkout(self) -> tuple[C, Release] | None:
         """Take a connection if that needs no waiting; it will be released in this very task."""

@@ -64,9 +64,9 @@ class Database(Querying[Any]):
         Harmless when called again, also by several tasks at once; after a failure it may be called again. Cancelled,
         it leaves nothing behind.
         """
-        while self._access.pool is None:
+        while self._access.pool is None or self._access.stopped:
             if self._access.stopped:
-                self._access.running()
+                raise self._access.closed()
             if self._starting is None:
                 await self._start()
             else:
@@ -100,6 +100,8 @@ class Database(Querying[Any]):
         access = self._access
         access.stopped = True
         _started.discard(self)
+        if self._starting is not None:  # it will stop what it has started
+            await asyncio.wait([self._starting])
         if access.pool is not None:
             try:
                 await access.pool.stop()
@@ -219,7 +221,10 @@ class Database(Querying[Any]):
         drain = self._access.running().drain
         if drain is None:
             raise self._access.unsupported("drain its pool")
-        await drain()
+        try:
+            await drain()
+        except Exception as error:
+            self._access.fail(error)
 
     async def server_info(self) -> ServerInfo:
         """Ask what is at the other end: name and version, and whether the way there is encrypted."""

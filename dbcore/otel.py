@@ -102,7 +102,7 @@ class Telemetry:
         self._create_gauges(meter)
 
     def attach(self, database: Database) -> Database:
-        """Report the gauges of this database from now on, while it is started; return it.
+        """Report the gauges of this database from its start on, and return it.
 
         It is not kept alive by that. A foreign pool that keeps no statistics has no gauges.
         """

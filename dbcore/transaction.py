@@ -22,6 +22,14 @@ C = TypeVar("C")
 
 ENDED = "its transaction was ended by rollback(); leave the block, and begin a new one for more"
 CUT_SHORT = "its task was cancelled twice and left while the rollback was still under way"
+DOOMED = (
+    "nothing was committed, for an error inside has doomed the transaction. Let that error leave the block, or put a "
+    "savepoint (a nested transaction()) around the statement that may fail"
+)
+OVER = (
+    "there was no transaction left to commit: a statement had ended it before, by an error that the database answers "
+    "with a rollback, or by a COMMIT or ROLLBACK as text. Leave those to the block"
+)
 DISORDERED = "its transactions were left out of order; leave the connection's block"
 
 
@@ -191,11 +199,9 @@ class Transaction(Generic[C]):
         access = session.access
         doom = self._doom
         status = access.driver.transaction_status
-        if doom is not None or (status is not None and status(session.held()) != "open"):
-            error = TransactionError(
-                "nothing was committed, for an error inside had doomed or ended the transaction. Let that error leave "
-                "the block, or put a savepoint (a nested transaction()) around the statement that may fail"
-            )
+        state = "open" if status is None else status(session.held())
+        if doom is not None or state != "open":
+            error = TransactionError(OVER if doom is None and state == "idle" else DOOMED)
             await self._undo(error)
             raise access.own(error) from doom
         try:

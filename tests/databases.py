@@ -156,7 +156,7 @@ def _postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
                 url=f"{server}{joint}options={search_path}&application_name={schema}",
                 endless="SELECT pg_sleep(600)",
                 lock=("BEGIN", "LOCK TABLE items IN EXCLUSIVE MODE"),
-                impatient={"options": f"-csearch_path={schema} -clock_timeout=20"},
+                impatient={"url": f"{server}{joint}options={search_path}%20-clock_timeout%3D20"},
                 isolations=frozenset({"read committed", "repeatable read", "serializable"}),
                 errors_doom=True,
                 names_constraints=True,

@@ -147,6 +147,21 @@ def test_every_error_has_its_section() -> None:
     assert errors - headings == {"DbError"}
 
 
+def test_the_tree_of_errors_is_that_of_the_classes() -> None:
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    above: list[type[Exception]] = []
+    for found in re.finditer(
+        r"^(?P<branch>[│├└─ ]*)(?P<name>[A-Z]\w+) *(also (?P<also>\w+))?", page.split("```")[1], re.MULTILINE
+    ):
+        kind: type[Exception] = getattr(db, found["name"])
+        depth = len(found["branch"]) // 4
+        del above[depth:]
+        bases = [base.__name__ for base in kind.__bases__]
+        assert bases == [*(each.__name__ for each in above[-1:] or [Exception]), *filter(None, [found["also"]])]
+        above.append(kind)
+    assert above
+
+
 def test_every_counterpart_of_a_seed_is_tested() -> None:
     tested = (ROOT / "tests" / "test_seeds.py").read_text(encoding="utf-8")
     rows = [line.split("|") for line in (DOCS / "seeds.md").read_text().splitlines() if line.startswith("| `")]

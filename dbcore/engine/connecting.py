@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import math
 import random
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -123,7 +124,9 @@ class Connecting(Generic[C]):
             outage.retry_at = min(outage.retry_at, now + self._patience)
         else:
             self._patience = math.inf
-        engine.log.warning(
+        told = engine.opened.failed(error)
+        engine.log.log(
+            logging.DEBUG if told else logging.WARNING,
             "pool %s: connect failed (%s), next attempt in %.1f s: %s: %s",
             engine.name,
             "permanent" if permanent else "transient",
@@ -134,7 +137,6 @@ class Connecting(Generic[C]):
         engine.emit(ConnectFailed, error=error, permanent=permanent, retry_in=outage.retry_at - now)
         if permanent and not engine.books.live:
             engine.fail_waiters(lambda: again(error))
-        engine.opened.failed(error)
         self._schedule(outage)
         engine.freed()
 

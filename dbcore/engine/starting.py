@@ -26,6 +26,9 @@ class Opening:
         if self._outcome is not None and not self._outcome.done() and books.live >= books.min_size:
             self._outcome.set_result(None)
 
-    def failed(self, error: BaseException) -> None:
-        if self._outcome is not None and not self._outcome.done():
-            self._outcome.set_result(error)
+    def failed(self, error: BaseException) -> bool:
+        """Tell whoever waits for the start; say whether there was one to be told."""
+        if self._outcome is None or self._outcome.done():
+            return False
+        self._outcome.set_result(error)
+        return True

@@ -50,7 +50,7 @@ class FakeConnection:
     running: list[HookName] = field(default_factory=list[HookName])
     """What runs on it now."""
     waiting: set[asyncio.Future[None]] = field(default_factory=set[asyncio.Future[None]], repr=False)
-    """What an abort cuts short."""
+    """What an abort or a reset cuts short."""
 
     @property
     def gone(self) -> bool:
@@ -224,6 +224,8 @@ class Script:
                 self._end(connection, "closed")
 
     async def _reset(self, connection: FakeConnection) -> None:
+        # What the holder left running ends here, as `Hooks` wants it.
+        self._interrupt(connection, "the statement was interrupted by a reset")
         await self._run("reset", connection, self.reset.take())
         connection.dirty = connection.in_transaction = connection.failed = False
 
@@ -246,13 +248,18 @@ class Script:
         else:
             self._end(connection, "aborted")
         connection.noticed = True
-        for waiting in connection.waiting:
-            if not waiting.done():
-                waiting.set_exception(DbConnectionError("the connection was aborted"))
+        self._interrupt(connection, "the connection was aborted")
         with self._call("abort", connection):
             error = self.abort.take().error
             if error is not None:
                 raise fresh(error)
+
+    def _interrupt(self, connection: FakeConnection, why: str) -> None:
+        for waiting in connection.waiting:
+            if not waiting.done():
+                waiting.set_exception(DbConnectionError(why))
+        # For the server it is over now, though the task that waits for it has not run yet.
+        connection.running = [hook for hook in connection.running if hook != "query"]
 
     # The books
 
@@ -275,7 +282,8 @@ class Script:
                     msg = f"connection {connection.id} is gone"
                     raise DbConnectionError(msg)
         finally:
-            connection.running.remove(hook)
+            if hook in connection.running:
+                connection.running.remove(hook)
 
     def _look(self, hook: HookName, connection: FakeConnection, plan: Plan, *, truth: bool) -> bool:
         if connection.gone:

@@ -223,11 +223,12 @@ async def test_a_savepoint_has_no_isolation_of_its_own(place: Place, options: di
 
 
 async def test_savepoints_left_out_of_order_by_two_tasks_name_both(place: Place) -> None:
-    inner_open, outer_left = asyncio.Event(), asyncio.Event()
+    outer_open, inner_open, outer_left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def outer(connection: db.Connection[Any]) -> None:
         async with connection.transaction():
             await connection.execute(INSERT, [1, "outer"])
+            outer_open.set()
             await inner_open.wait()
 
     async def inner(connection: db.Connection[Any]) -> None:
@@ -239,9 +240,7 @@ async def test_savepoints_left_out_of_order_by_two_tasks_name_both(place: Place)
     async with place.items(pool={"max_size": 1}) as database:
         async with database.connection() as connection:
             first = asyncio.create_task(outer(connection), name="the-outer-task")
-            await asyncio.sleep(0)
-            while not connection.in_transaction:
-                await asyncio.sleep(0)
+            await outer_open.wait()
             second = asyncio.create_task(inner(connection), name="the-inner-task")
             with pytest.raises(db.UsageError, match="last in, first out") as caught:
                 await first

@@ -186,6 +186,24 @@ async def test_a_reset_and_not_the_holder_decides_about_idle_time() -> None:
 
 
 @virtual
+async def test_a_statement_left_running_is_ended_by_the_reset_before_anybody_else_gets_the_connection() -> None:
+    """Laws: H3, E7."""
+    script = Script()
+    script.query.then(hangs())
+    async with scripted_pool(script, max_size=1) as pool:
+        connection, release = await pool.checkout()
+        left = asyncio.ensure_future(script.run_query(connection))
+        await settled()
+        release()
+        again, release = await pool.checkout(1)
+        assert again is connection
+        with pytest.raises(DbConnectionError, match="interrupted"):
+            await left
+        assert len(script.of("reset")) == 1
+        release()
+
+
+@virtual
 async def test_a_fatal_exception_of_a_reset_frees_the_slot() -> None:
     """Laws: G12, F13."""
 

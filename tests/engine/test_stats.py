@@ -244,6 +244,18 @@ async def test_the_report_of_a_leak_shows_where_the_holder_is_now(caplog: pytest
 
 
 @virtual
+async def test_the_next_holder_of_a_leaked_connection_is_reported_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """Laws: L9."""
+    async with scripted_pool(max_size=1, leak_warning=30) as pool:
+        with caplog.at_level(logging.WARNING, "dbcore.pool"):
+            for number in range(1, 4):
+                _, release = await pool.checkout()
+                await asyncio.sleep(100)
+                release()
+                assert len(caplog.records) == number
+
+
+@virtual
 async def test_a_connection_that_comes_back_in_time_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Laws: L9."""
     async with scripted_pool(leak_warning=30) as pool:

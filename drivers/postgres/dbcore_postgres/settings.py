@@ -156,7 +156,8 @@ def conninfo(settings: PostgresSettings) -> dict[str, str]:
 def endpoint(settings: PostgresSettings) -> Endpoint:
     """Name database and server as far as the config does; libpq may know more. Of several hosts none is named."""
     host = settings.host if _count(settings.host) == 1 else None
-    port = int(settings.port) if host is not None and str(settings.port or "").isdigit() else _DEFAULT_PORT
+    given = str(settings.port or "")
+    port = int(given) if host is not None and given.isdigit() else _DEFAULT_PORT
     return Endpoint(
         system="postgresql",
         namespace=settings.database if settings.database is not None else settings.dbname,

@@ -42,8 +42,11 @@ async def start_pool(config: Config[SqliteSettings]) -> PoolOps[Connection]:
         raise
     home.gate.report_with(ops.stats, ops.holders)
 
+    loop = asyncio.get_running_loop()
+
     async def stop() -> None:
-        home.gate.close()
+        if asyncio.get_running_loop() is loop:  # in another one the pool refuses to stop
+            home.gate.close()
         await ops.stop()
         await finish()
 

@@ -1,0 +1,285 @@
+"""Statements: trips, prepared statements, several at once."""
+
+from __future__ import annotations
+
+import enum
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from dbcore_postgres import Connection
+from dbcore_postgres.prepared import Prepared
+from dbcore_postgres.statements import batch, execute_many, query, script
+from dbcore_postgres.transactions import begin, commit, rollback
+from postgres_connections import Proxy, connected, failure, rows
+
+from dbcore.errors import ConstraintError, QueryError, TransactionError
+from dbcore.statements.values import Json
+
+
+async def make_items(connection: Connection) -> None:
+    await script(connection, "CREATE TEMP TABLE items (id int PRIMARY KEY, name text)")
+
+
+async def test_parameters_go_where_their_numbers_say(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        assert await rows(connection, "SELECT $2::text, $1::int, $2::text || '%?'", 1, "a") == [("a", 1, "a%?")]
+
+
+async def test_a_result_has_columns_rows_and_count(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_items(connection)
+        inserted = await query(connection, "INSERT INTO items VALUES (1, 'a'), (2, 'b')", ())
+        assert (inserted.columns, list(inserted.rows), inserted.count) == ((), [], 2)
+        returned = await query(connection, "UPDATE items SET name = 'c' RETURNING id, name", ())
+        assert (returned.columns, list(returned.rows), returned.count) == (("id", "name"), [(1, "c"), (2, "c")], 2)
+        assert (await query(connection, "", ())).count == 0
+
+
+async def test_a_statement_is_one_trip_new_or_known(postgres_url: str) -> None:
+    async with Proxy(postgres_url) as proxy, connected(proxy.url) as (_, connection):
+        for _ in range(4):  # new, prepared on the way, prepared, prepared
+            before = proxy.trips
+            await rows(connection, "SELECT $1::int", 1)
+            assert proxy.trips == before + 1
+
+
+async def test_a_transaction_of_one_statement_is_two_trips_and_an_empty_one_none(postgres_url: str) -> None:
+    async with Proxy(postgres_url) as proxy, connected(proxy.url) as (_, connection):
+        for _ in range(4):
+            before = proxy.trips
+            await begin(connection, None, False)
+            await rows(connection, "SELECT $1::int", 1)
+            await commit(connection)
+            assert proxy.trips == before + 2
+        before = proxy.trips
+        await begin(connection, "serializable", True)
+        await commit(connection)
+        await begin(connection, None, False)
+        await rollback(connection)
+        assert proxy.trips == before
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_statements_that_go_together_are_one_trip(postgres_url: str, many: bool) -> None:
+    async with Proxy(postgres_url) as proxy, connected(proxy.url) as (_, connection):
+        await make_items(connection)
+        before = proxy.trips
+        if many:
+            await execute_many(connection, "INSERT INTO items VALUES ($1, $2)", [(number, "x") for number in range(50)])
+        else:
+            await batch(connection, [("SELECT 1", ()), ("INSERT INTO items VALUES ($1, 'a')", (1,)), ("SELECT 2", ())])
+        assert proxy.trips == before + 1
+
+
+async def test_the_prepared_statements_are_bounded(postgres_url: str) -> None:
+    async with connected(postgres_url, prepared_statements=5) as (_, connection):
+        for number in range(30):
+            for _ in range(3):
+                await rows(connection, f"SELECT {number}, $1::int", 1)
+        ((count,),) = await rows(connection, "SELECT count(*) FROM pg_prepared_statements")
+        assert len(connection.prepared) == 5
+        assert 1 <= count <= 6  # one that was forgotten goes with the next that is made
+
+
+@pytest.mark.parametrize("keys", [{"prepared_statements": 0}, {"pooler": "transaction"}])
+async def test_nothing_is_prepared_where_that_is_said(postgres_url: str, keys: dict[str, Any]) -> None:
+    async with connected(postgres_url, **keys) as (_, connection):
+        for _ in range(4):
+            await rows(connection, "SELECT $1::int", 1)
+        assert await rows(connection, "SELECT count(*) FROM pg_prepared_statements") == [(0,)]
+
+
+async def test_an_int_has_two_widths_and_no_more(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for value in (0, 1, 200, 70_000, 2**31, -(2**63), 2**63 - 1) * 2:
+            assert await rows(connection, "SELECT $1::int8", value) == [(value,)]
+        assert len(connection.prepared) == 2
+
+
+@pytest.mark.parametrize(
+    ("sql", "params", "value"),
+    [
+        ("SELECT count(*) FROM (SELECT 1 LIMIT $1) AS x", (1,), 1),
+        ("SELECT substr('abc', $1)", (2,), "bc"),
+        ("SELECT ('2020-01-30'::date + $1)::text", (2,), "2020-02-01"),
+        ("SELECT 3 = ANY($1)", ([1, 2, 3],), True),
+        ("SELECT $1::numeric", (5,), Decimal(5)),
+        ("SELECT ($1::jsonb)->>'a'", ({"a": "b"},), "b"),
+        ("SELECT $1::json", (Json([1, None]),), [1, None]),
+        ("SELECT $1::jsonb", ('{"a": 1}',), {"a": 1}),
+        ("SELECT $1::text[]", ([],), []),
+    ],
+)
+async def test_values_fit_where_they_are_wanted(postgres_url: str, sql: str, params: tuple[Any, ...], value: Any) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(3):
+            assert await rows(connection, sql, *params) == [(value,)]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    DEEP = 2**40
+
+
+class Level(enum.IntEnum):
+    HIGH = 7
+
+
+async def test_an_enum_goes_as_its_value(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sent = (Colour.RED, Colour.DEEP, Level.HIGH, [Colour.RED])
+        assert await rows(connection, "SELECT $1::text, $2::int8, $3::int, $4::text[]", *sent) == [("red", 2**40, 7, ["red"])]
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\0b", 2**63, object(), {1, 2}])
+async def test_a_value_that_has_no_form_is_refused_before_anything_is_sent(postgres_url: str, value: object) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        assert type(await failure(query(connection, "SELECT $1", (value,)))) is QueryError
+        assert hooks.is_clean(connection)
+
+
+async def test_a_value_beyond_python_says_so(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        error = await failure(query(connection, "SELECT 'infinity'::timestamptz AS moment", ()))
+        assert "moment" in str(error)
+        assert hooks.is_clean(connection)
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1; SELECT 2", "SELECT 1\0", "COPY (SELECT 1) TO STDOUT", "COPY items FROM STDIN"])
+async def test_what_is_no_single_statement_is_refused_and_the_connection_lives(postgres_url: str, sql: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_items(connection)
+        assert isinstance(await failure(query(connection, sql, ())), QueryError)
+        assert isinstance(await failure(batch(connection, [("SELECT 1", ()), (sql, ())])), QueryError)
+        assert await rows(connection, "SELECT 1") == [(1,)]
+
+
+async def stale(connection: Connection, change: str) -> str:
+    """Prepare a statement, and pull the ground from under it."""
+    await script(connection, "CREATE TEMP TABLE things (a int); INSERT INTO things VALUES (1)")
+    for _ in range(3):
+        assert await rows(connection, "SELECT * FROM things") == [(1,)]
+    await script(connection, change)
+    return "SELECT * FROM things"
+
+
+CHANGES = ["ALTER TABLE things ADD COLUMN b int", "DEALLOCATE ALL", "SELECT 1; DEALLOCATE ALL"]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_stale_prepared_statement_is_prepared_anew(postgres_url: str, change: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = await stale(connection, change)
+        for _ in range(3):
+            assert (await rows(connection, sql))[0][0] == 1
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_stale_prepared_statement_is_no_obstacle_at_the_begin_of_a_transaction(postgres_url: str, change: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = await stale(connection, change)
+        await begin(connection, "repeatable read", False)
+        assert (await rows(connection, sql))[0][0] == 1
+        assert await rows(connection, "SHOW transaction_isolation") == [("repeatable read",)]
+        await commit(connection)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_stale_prepared_statement_within_a_transaction_is_worth_another_try(postgres_url: str, change: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = await stale(connection, change)
+        await begin(connection, None, False)
+        await rows(connection, "SELECT 'new to this connection'")
+        assert (await failure(query(connection, sql, ()))).retryable
+        await rollback(connection)
+        assert (await rows(connection, sql))[0][0] == 1
+
+
+async def test_discard_all_as_a_statement_is_survived(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(3):
+            await rows(connection, "SELECT $1::int", 1)
+        await query(connection, "DISCARD ALL", ())
+        await begin(connection, None, False)
+        await rows(connection, "SELECT 'first'")
+        assert await rows(connection, "SELECT $1::int", 1) == [(1,)]
+        await commit(connection)
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_failure_leaves_nothing_of_what_went_together(postgres_url: str, many: bool) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_items(connection)
+        insert = "INSERT INTO items VALUES ($1, $2)"
+        data = [(number, "x") for number in range(1000)] + [(5, "again")]
+        work = execute_many(connection, insert, data) if many else batch(connection, [(insert, row) for row in data])
+        assert isinstance(await failure(work), ConstraintError)
+        assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]
+
+
+async def test_within_a_transaction_a_failure_dooms_it(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_items(connection)
+        await begin(connection, None, False)
+        await failure(execute_many(connection, "INSERT INTO items VALUES ($1, 'x')", [(1,), (1,)]))
+        assert isinstance(await failure(commit(connection)), TransactionError)
+        assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]
+
+
+async def test_execute_many_counts_and_shares_one_statement_among_rows_with_null(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_items(connection)
+        data = [(number, None if number % 3 else "x") for number in range(3000)]
+        assert await execute_many(connection, "INSERT INTO items VALUES ($1, $2)", data) == 3000
+        assert await rows(connection, "SELECT count(*), count(name) FROM items") == [(3000, 1000)]
+        assert len(connection.prepared) <= 3
+        assert await execute_many(connection, "INSERT INTO items VALUES ($1, $2)", []) == 0
+
+
+async def test_a_parameter_that_cannot_be_sent_leaves_nothing_of_its_batch(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        await make_items(connection)
+        await hooks.reset(connection)
+        await make_items(connection)
+        await failure(execute_many(connection, "INSERT INTO items VALUES ($1, $2)", [(1, "a"), (2, "\ud800")]))
+        assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]
+
+
+async def test_a_batch_gives_each_its_result(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        results = await batch(connection, [("SELECT 1 AS a", ()), ("SELECT $1::text AS b", ("x",)), ("SELECT 2 AS a", ())])
+        assert [(result.columns, list(result.rows)) for result in results] == [
+            (("a",), [(1,)]),
+            (("b",), [("x",)]),
+            (("a",), [(2,)]),
+        ]
+        assert await batch(connection, []) == []
+
+
+async def test_a_script_is_all_or_nothing(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_items(connection)
+        error = await failure(script(connection, "INSERT INTO items VALUES (1, 'a'); INSERT INTO items VALUES (1, 'b')"))
+        assert isinstance(error, ConstraintError)
+        assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]
+        await script(connection, "INSERT INTO items VALUES (1, 'a'); -- end\n")
+        assert await rows(connection, "SELECT count(*) FROM items") == [(1,)]
+
+
+async def test_a_script_joins_the_transaction_it_is_in(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_items(connection)
+        await begin(connection, None, False)
+        await script(connection, "INSERT INTO items VALUES (1, 'a'); INSERT INTO items VALUES (2, 'b')")
+        await rollback(connection)
+        assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]
+
+
+def test_a_text_that_changes_the_session_is_not_remembered() -> None:
+    prepared = Prepared(10)
+    for sql in ("SET a = 1", "SELECT set_config('a', 'b', false)", "CREATE TEMP TABLE x ()", "DO $$ BEGIN END $$"):
+        assert prepared.add((sql, ())).changes_session
+    assert not prepared.add(("UPDATE a SET temp_ = 'SET'", ())).changes_session
+    assert not prepared.add(("SELECT 'set_config', \"temp\" -- temp", ())).changes_session
+    assert len(prepared) == 2

@@ -1,0 +1,192 @@
+"""Transactions whose task is cancelled: rolled back before the block is left, once; left at once, the second time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from databases import Place, until
+
+import dbcore as db
+from dbcore.testing import Gate, Script, hangs, passes, scripted_driver, settled, virtual, waits
+
+INSERT = "INSERT INTO items VALUES ($1, $2)"
+COUNT = "SELECT count(*) FROM items"
+
+
+class Writer:
+    """A task that has written inside of a transaction and waits there, or runs an endless statement."""
+
+    def __init__(self, database: db.Database, place: Place, *, busy: bool) -> None:
+        self.inside = asyncio.Event()
+        self._place = place
+        self.task = asyncio.create_task(self._work(database, busy=busy))
+
+    async def _work(self, database: db.Database, *, busy: bool) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, [1, "cancelled"])
+            self.inside.set()
+            if busy:
+                await tx.execute(self._place.endless)
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["waiting", "in a statement"])
+async def test_a_cancelled_transaction_is_rolled_back_before_its_block_is_left(place: Place, *, busy: bool) -> None:
+    async with place.items() as database:
+        writer = Writer(database, place, busy=busy)
+        await writer.inside.wait()
+        writer.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writer.task
+        with place.outside() as ask:  # at once: no lock is left
+            for sql in place.lock:
+                ask(sql)
+            assert ask(COUNT) == [(0,)]
+            ask("ROLLBACK")
+        assert await database.execute(INSERT, [1, "kept"]) == 1
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["waiting", "in a statement"])
+@pytest.mark.parametrize("turns", range(5))
+async def test_cancelled_twice_it_leaves_and_nobody_gets_the_connection_dirty(
+    place: Place, turns: int, *, busy: bool
+) -> None:
+    async with place.items(pool={"max_size": 1}) as database:
+        writer = Writer(database, place, busy=busy)
+        await writer.inside.wait()
+        writer.task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writer.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writer.task
+        assert database.stats().in_use == 0
+        async with database.connection() as connection:
+            assert not connection.in_transaction
+            assert await connection.fetch_value(COUNT) == 0
+            assert await connection.execute(INSERT, [1, "kept"]) == 1
+        await until(lambda: database.stats().idle == 1)
+        assert database.stats().size == 1
+
+
+async def test_cancelled_at_any_moment_a_transaction_is_whole_or_not_at_all(place: Place) -> None:
+    async def work(database: db.Database, number: int) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, [2 * number, "first half"])
+            await tx.execute(INSERT, [2 * number + 1, "second half"])
+
+    async with place.items(pool={"max_size": 2}) as database:
+        for turns in range(60):
+            task = asyncio.create_task(work(database, turns))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+        halves = [row.id for row in await database.fetch_all("SELECT id FROM items ORDER BY id")]
+        assert [number // 2 for number in halves[::2]] == [number // 2 for number in halves[1::2]]
+        await until(lambda: database.stats().idle == database.stats().size)
+        assert database.stats().size <= 2
+
+
+async def test_a_cancelled_savepoint_leaves_the_outer_block_to_decide(place: Place) -> None:
+    inside = asyncio.Event()
+
+    async def work(database: db.Database) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, [1, "outer"])
+            with pytest.raises(asyncio.CancelledError):
+                async with tx.transaction():
+                    await tx.execute(INSERT, [2, "inner"])
+                    inside.set()
+                    await asyncio.Event().wait()
+            await tx.execute(INSERT, [3, "after"])
+
+    async with place.items() as database:
+        task = asyncio.create_task(work(database))
+        await inside.wait()
+        task.cancel()
+        await task
+        assert [row.id for row in await database.fetch_all("SELECT id FROM items ORDER BY id")] == [1, 3]
+
+
+async def test_a_cancelled_begin_leaves_nothing(place: Place) -> None:
+    async def work(database: db.Database) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(INSERT, [1, "x"])
+
+    async with place.items(pool={"max_size": 1}) as database:
+        for turns in range(10):
+            task = asyncio.create_task(work(database))
+            for _ in range(turns % 4):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            await database.execute("DELETE FROM items")
+        async with database.connection() as connection:
+            assert not connection.in_transaction
+
+
+# -- to the step, with a driver that does what it is told --------------------------------------------------------------
+
+
+@virtual
+async def test_a_second_cancellation_leaves_while_the_rollback_goes_on() -> None:
+    gate = Gate()
+    script = Script()
+    script.query.then(passes(), passes(), waits(gate))  # BEGIN, the statement, ROLLBACK
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        async with database.connection() as connection:
+
+            async def work() -> None:
+                async with connection.transaction():
+                    await connection.execute("write")
+                    await asyncio.Event().wait()
+
+            task = asyncio.create_task(work())
+            await settled()
+            task.cancel()
+            await settled()
+            assert not task.done()
+            task.cancel()
+            await settled()
+            assert task.cancelled()
+            with pytest.raises(db.UsageError, match="cancelled twice"):
+                await connection.execute("read")
+        gate.open()
+        await settled()
+        assert database.stats().idle == 1
+    assert [sql for _, sql, _ in script.statements] == ["BEGIN", "write", "ROLLBACK"]
+
+
+@virtual
+async def test_a_rollback_that_hangs_is_bounded_and_the_connection_is_dropped() -> None:
+    script = Script()
+    script.query.then(passes(), passes(), hangs())
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        error = ZeroDivisionError()
+        with pytest.raises(ZeroDivisionError) as caught:
+            async with database.transaction() as tx:
+                await tx.execute("write")
+                raise error
+        assert caught.value is error
+        assert asyncio.get_running_loop().time() == database.config.pool.reset_timeout
+        assert "rollback failed too" in error.__notes__[0]
+
+
+@virtual
+async def test_a_cancelled_commit_ends_in_a_rollback() -> None:
+    script = Script()
+    script.query.then(passes(), passes(), hangs())
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+
+        async def work() -> None:
+            async with database.transaction() as tx:
+                await tx.execute("write")
+
+        task = asyncio.create_task(work())
+        await settled()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+    assert [sql for _, sql, _ in script.statements] == ["BEGIN", "write", "COMMIT", "ROLLBACK"]
