@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from dbcore.config import Config, Settings
-from dbcore.errors import DbError
+from dbcore.errors import DbError, Problem
 from dbcore.events import Endpoint
 from dbcore.pool import Pool
 
@@ -113,6 +113,7 @@ class Driver(Generic[S, C]):
     | field | must | without it |
     |---|---|---|
     | `from_url` | turn a parsed URL into settings keys | host, port, user, password, database and the query's keys |
+    | `check` | tell what contradicts what in a config beyond its own model, such as settings and pool; `Problem.where` is the key | nothing |
     | `pool_defaults` | be other defaults for `PoolSettings` | the core's |
     | `syntax` | say how SQL is read | `$1`, standard SQL |
     | `begin` | open a transaction; it may wait for the first statement to go along with that | `BEGIN`; no isolation, no read-only |
@@ -141,6 +142,7 @@ class Driver(Generic[S, C]):
     contract: int = CONTRACT
 
     from_url: Callable[[str], Mapping[str, Any]] | None = None
+    check: Callable[[Config[S]], Iterable[Problem]] | None = None
     pool_defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     syntax: Syntax = Syntax()
     begin: Callable[[C, Isolation | None, bool], Awaitable[None]] | None = None

@@ -15,7 +15,7 @@ from dbcore.config.sources import read_secret
 from dbcore.config.urls import BadUrl, Url, split_url
 from dbcore.config.validation import Given, keys_of, secret_keys, validate, validate_pool
 from dbcore.config.values import Config, PoolSettings, Settings
-from dbcore.errors import ConfigError
+from dbcore.errors import ConfigError, Problem
 
 __all__ = ["ConnectionReader", "KnownDriver"]
 
@@ -36,6 +36,8 @@ class KnownDriver(Protocol):
     def from_url(self) -> Callable[[str], Mapping[str, Any]] | None: ...
     @property
     def pool_defaults(self) -> Mapping[str, Any]: ...
+    @property
+    def check(self) -> Callable[[Config[Any]], Iterable[Problem]] | None: ...
 
 
 class ConnectionReader:
@@ -93,7 +95,7 @@ class ConnectionReader:
             settings = self._settings(driver.settings, rest, bad, place)
         if common is None or pool is None or settings is None or driver is None or len(problems) > before:
             return None
-        return Config(
+        config = Config(
             name=name,
             driver=driver.name,
             settings=settings,
@@ -103,6 +105,10 @@ class ConnectionReader:
             folder=self._folder,
             credentials=function,
         )
+        for found in driver.check(config) if driver.check is not None else ():
+            where = given[found.where].place if found.where in given else place / found.where
+            problems.add(where, found.what, found.cure)
+        return config if len(problems) == before else None
 
     def _fill(self, written: Mapping[str, Given]) -> tuple[dict[str, Given], set[str]]:
         """The values with their variables filled in, and the keys where that was not possible."""

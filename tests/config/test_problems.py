@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import pickle
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, ValidationError
 
-from dbcore.config import PoolSettings, Settings
+from dbcore.config import Config, PoolSettings, Settings
 from dbcore.errors import ConfigError, Problem
 from dbcore.loading import examine, load, resolve
 
@@ -257,3 +258,13 @@ def test_the_driver_given_as_a_value_serves_connections_that_name_it_or_none() -
 def test_a_driver_given_as_a_value_that_the_connection_does_not_use_is_a_problem() -> None:
     with pytest.raises(ConfigError, match="is one of the driver 'beta', not of 'alpha'"):
         resolve("beta://x", driver=ALPHA)
+
+
+def test_what_a_driver_finds_contradictory_is_a_problem_at_its_place() -> None:
+    def check(config: Config[Any]) -> list[Problem]:
+        return [Problem("pool.reset", f"{config.pool.reset} does not go with this driver", "Leave it out.")]
+
+    problems = problems_of(
+        {"connections": {"a": {"driver": "alpha", "pool": {"reset": "full"}}}}, driver=replace(ALPHA, check=check)
+    )
+    assert [problem.where for problem in problems] == ["config: connections.a.pool.reset"]

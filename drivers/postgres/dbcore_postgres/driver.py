@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dbcore.config import Config, connect_with
 from dbcore.driver import Driver, Hooks
 from dbcore.engine import start_pool as start_engine
@@ -33,17 +35,22 @@ __all__ = ["driver", "make_hooks", "start_pool"]
 NAME = "postgres"
 
 
+def check(config: Config[PostgresSettings]) -> Iterator[Problem]:
+    """Tell what the pool's settings and the driver's own say against each other."""
+    if config.settings.pooler == "transaction" and config.pool.reset == "full":
+        yield Problem(
+            "pool.reset",
+            'it is "full", and pooler = "transaction" leaves no session that could be reset',
+            "Leave it out; the pooler resets what it lends.",
+        )
+
+
 def make_hooks(config: Config[PostgresSettings]) -> Hooks[Connection]:
     """Return what the engine needs to keep connections of this config."""
     pool = config.pool
     transaction_pooler = config.settings.pooler == "transaction"
-    if transaction_pooler and pool.reset == "full":
-        problem = Problem(
-            f"connections.{config.name}.pool.reset",
-            'it is "full", and pooler = "transaction" leaves no session that could be reset',
-            "Leave it out; the pooler resets what it lends.",
-        )
-        raise ConfigError(problems=[problem], driver=NAME)
+    if problems := tuple(check(config)):
+        raise ConfigError(problems=problems, driver=NAME)
     connector = Connector(timeout=pool.connect_timeout, full_reset=pool.reset == "full")
     return Hooks(
         connect=connect_with(config, connector),
@@ -72,6 +79,7 @@ driver = Driver(
     query=query,
     to_error=to_error,
     from_url=from_url,
+    check=check,
     syntax=SYNTAX,
     begin=begin,
     commit=commit,

@@ -8,9 +8,11 @@ from dbcore.driver import Syntax
 from dbcore.errors import QueryError
 from dbcore.statements import reader
 
-__all__ = ["SYNTAX", "Key", "Prepared", "Seen"]
+__all__ = ["COPY_REFUSED", "SYNTAX", "Key", "Prepared", "Seen"]
 
 SYNTAX = Syntax(placeholder="$1", nested_comments=True, dollar_quotes=True, escape_strings=True)
+
+COPY_REFUSED = "COPY cannot be run as a statement; use insert_many, or cursor().copy() of the native connection"
 
 Key = tuple[str, tuple[int, ...]]
 
@@ -49,6 +51,9 @@ class Seen:
             raise QueryError("the text of the statement has a NUL character in it")
         words = _words(sql)
         first = words[0] if words else ""
+        if first == "COPY":
+            # It has a protocol of its own, which nobody would speak; in the middle of a pipeline there is no way out of it.
+            raise QueryError(COPY_REFUSED)
         self.text = sql.encode()
         self.name: bytes | None = None
         """Its name at the server, once it is prepared."""

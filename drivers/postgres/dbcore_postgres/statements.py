@@ -14,8 +14,8 @@ from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore_postgres.connection import IDLE, SESSION, Connection
 from dbcore_postgres.errors import decode_failure, is_stale
-from dbcore_postgres.prepared import Key, Seen
-from dbcore_postgres.wire import TUPLES_OK, Command, collect, lost, pipeline, refuse_copy, simple
+from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
+from dbcore_postgres.wire import COPY_STATES, TUPLES_OK, Command, abandon, collect, lost, pipeline, simple
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
@@ -80,7 +80,6 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
         except psycopg.OperationalError as error:
             lost(connection, error)
         results = await collect(connection)
-        await refuse_copy(connection, results)
     trip.done()
     return _result(connection, results[0], trip.seen[key])
 
@@ -146,7 +145,10 @@ async def script(connection: Connection, sql: str) -> None:
     connection.marks |= SESSION | connection.mark_use
     begin, connection.pending = connection.pending, None
     text = sql.encode() if begin is None else begin + b"; " + sql.encode()
-    await refuse_copy(connection, await simple(connection, text))
+    results = await simple(connection, text)
+    if results and results[-1].status in COPY_STATES:
+        await abandon(connection)
+        raise QueryError(COPY_REFUSED)
 
 
 class Trip:

@@ -12,7 +12,7 @@ from dbcore.driver import Result
 from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection
 from dbcore_postgres.prepared import Seen
 from dbcore_postgres.statements import BINARY, bind, columns_of, rows_of
-from dbcore_postgres.wire import COPIES, abandon, fetch, lost, refuse_copy, simple
+from dbcore_postgres.wire import abandon, fetch, lost, simple
 
 __all__ = ["stream"]
 
@@ -49,8 +49,6 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
         columns: tuple[str, ...] | None = None
         rows: list[tuple[Any, ...]] = []
         while (result := await fetch(connection)) is not None:
-            if result.status in COPIES:
-                await refuse_copy(connection, [result])
             if result.status not in (CHUNK, SINGLE):
                 continue
             if columns is None:

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import pq
 from psycopg.errors import error_from_result
 
-from dbcore.errors import QueryError, UsageError
+from dbcore.errors import UsageError
 from dbcore_postgres.connection import ACTIVE, OK, RETIRED, STREAM, Connection
 from dbcore_postgres.errors import LostInTransaction
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
 __all__ = [
-    "COPIES",
+    "COPY_STATES",
     "TUPLES_OK",
     "Command",
     "abandon",
@@ -36,7 +36,6 @@ __all__ = [
     "lost",
     "pipeline",
     "ready",
-    "refuse_copy",
     "refused",
     "simple",
 ]
@@ -54,7 +53,7 @@ COPY_OUT = int(pq.ExecStatus.COPY_OUT)
 COPY_BOTH = int(pq.ExecStatus.COPY_BOTH)
 SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
 ABORTED = int(pq.ExecStatus.PIPELINE_ABORTED)
-COPIES = (COPY_IN, COPY_OUT, COPY_BOTH)
+COPY_STATES = (COPY_IN, COPY_OUT, COPY_BOTH)
 
 # A statement that fails, in place of one that was not sent: without it the end of the pipeline would commit the others.
 _POISON = b"SELECT 1/0 AS cancelled"
@@ -122,7 +121,7 @@ async def collect(connection: Connection) -> list[PGresult]:
             if result is None:
                 break
             results.append(result)
-            if result.status in COPIES:
+            if result.status in COPY_STATES:
                 break
     except psycopg.OperationalError as error:
         # A server that ends a session says why before it does.
@@ -175,7 +174,7 @@ async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
 
     def take(result: PGresult) -> None:
         status = result.status
-        if status == FATAL or status in COPIES:
+        if status == FATAL:
             failures.append(result)
         if status != SYNC:
             taker = takers.popleft()
@@ -264,7 +263,7 @@ async def _drain(connection: Connection, *, unsynced: bool) -> None:
         elif result.status == COPY_IN:
             pgconn.put_copy_end(b"cancelled")
             await flush(connection)
-        elif result.status in COPIES:
+        elif result.status in COPY_STATES:
             await _skip_copy(connection)
 
 
@@ -278,19 +277,8 @@ async def _skip_copy(connection: Connection) -> None:
             connection.pgconn.consume_input()
 
 
-async def refuse_copy(connection: Connection, results: list[PGresult]) -> None:
-    """Refuse COPY where it was sent as a statement."""
-    if results and results[-1].status in COPIES:
-        await abandon(connection)
-        raise QueryError(
-            "COPY cannot be run as a statement; use insert_many, or cursor().copy() of the native connection"
-        )
-
-
 def refused(connection: Connection, result: PGresult) -> NoReturn:
     """Raise what the server refused a statement with, and note whether the connection is of further use."""
-    if result.status in COPIES:
-        raise QueryError("COPY cannot be run together with other statements; use insert_many")
     error = error_from_result(result)
     code = error.sqlstate or ""
     read_only = code == "25006" and connection.retire_read_only and not connection.read_only_block

@@ -30,7 +30,9 @@ async def refusal(url: str, **keys: object) -> DbConnectionError:
         ({"path": "/postgres?options=-c%20nonsense=1"}, "42704"),
     ],
 )
-async def test_what_cannot_get_better_is_permanent(postgres_url: str, parts: dict[str, str | None], sqlstate: str) -> None:
+async def test_what_cannot_get_better_is_permanent(
+    postgres_url: str, parts: dict[str, str | None], sqlstate: str
+) -> None:
     error = await refusal(changed(postgres_url, **parts))
     assert (error.retryable, error.sqlstate) == (False, sqlstate)
 

@@ -30,7 +30,10 @@ def test_every_option_of_libpq_is_a_key() -> None:
         ("postgresql:///shop?host=/run/postgresql", {"host": "/run/postgresql", "database": "shop"}),
         ("postgresql://%2Frun%2Fpostgresql/shop", {"host": "/run/postgresql"}),
         ("postgresql://[::1]:5433/shop", {"host": "::1", "port": "5433"}),
-        (BASE + "?pooler=session&options=-c%20search_path%3Dapp", {"pooler": "session", "options": "-c search_path=app"}),
+        (
+            BASE + "?pooler=session&options=-c%20search_path%3Dapp",
+            {"pooler": "session", "options": "-c search_path=app"},
+        ),
         (BASE + "?ssl=true", {"sslmode": "require"}),
         (BASE + "?application_name=a+b", {"application_name": "a+b"}),
     ],
@@ -47,7 +50,9 @@ def test_a_url_that_cannot_be_read_shows_nothing_of_itself() -> None:
 
 
 def test_the_settings_become_what_libpq_wants() -> None:
-    settings = PostgresSettings.model_validate({"host": "a", "port": 5433, "password": "x", "dbname": "shop", "keepalives": "1"})
+    settings = PostgresSettings.model_validate(
+        {"host": "a", "port": 5433, "password": "x", "dbname": "shop", "keepalives": "1"}
+    )
     assert conninfo(settings) == {
         "client_encoding": "UTF8",
         "host": "a",

@@ -111,7 +111,9 @@ async def test_an_int_has_two_widths_and_no_more(postgres_url: str) -> None:
         ("SELECT $1::text[]", ([],), []),
     ],
 )
-async def test_values_fit_where_they_are_wanted(postgres_url: str, sql: str, params: tuple[Any, ...], value: Any) -> None:
+async def test_values_fit_where_they_are_wanted(
+    postgres_url: str, sql: str, params: tuple[Any, ...], value: Any
+) -> None:
     async with connected(postgres_url) as (_, connection):
         for _ in range(3):
             assert await rows(connection, sql, *params) == [(value,)]
@@ -129,7 +131,9 @@ class Level(enum.IntEnum):
 async def test_an_enum_goes_as_its_value(postgres_url: str) -> None:
     async with connected(postgres_url) as (_, connection):
         sent = (Colour.RED, Colour.DEEP, Level.HIGH, [Colour.RED])
-        assert await rows(connection, "SELECT $1::text, $2::int8, $3::int, $4::text[]", *sent) == [("red", 2**40, 7, ["red"])]
+        assert await rows(connection, "SELECT $1::text, $2::int8, $3::int, $4::text[]", *sent) == [
+            ("red", 2**40, 7, ["red"])
+        ]
 
 
 @pytest.mark.parametrize("value", ["\ud800", "a\0b", 2**63, object(), {1, 2}])
@@ -146,7 +150,9 @@ async def test_a_value_beyond_python_says_so(postgres_url: str) -> None:
         assert hooks.is_clean(connection)
 
 
-@pytest.mark.parametrize("sql", ["SELECT 1; SELECT 2", "SELECT 1\0", "COPY (SELECT 1) TO STDOUT", "COPY items FROM STDIN"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1; SELECT 2", "SELECT 1\0", "COPY (SELECT 1) TO STDOUT", "COPY items FROM STDIN"]
+)
 async def test_what_is_no_single_statement_is_refused_and_the_connection_lives(postgres_url: str, sql: str) -> None:
     async with connected(postgres_url) as (_, connection):
         await make_items(connection)
@@ -176,7 +182,9 @@ async def test_a_stale_prepared_statement_is_prepared_anew(postgres_url: str, ch
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_a_stale_prepared_statement_is_no_obstacle_at_the_begin_of_a_transaction(postgres_url: str, change: str) -> None:
+async def test_a_stale_prepared_statement_is_no_obstacle_at_the_begin_of_a_transaction(
+    postgres_url: str, change: str
+) -> None:
     async with connected(postgres_url) as (_, connection):
         sql = await stale(connection, change)
         await begin(connection, "repeatable read", False)
@@ -186,7 +194,9 @@ async def test_a_stale_prepared_statement_is_no_obstacle_at_the_begin_of_a_trans
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_a_stale_prepared_statement_within_a_transaction_is_worth_another_try(postgres_url: str, change: str) -> None:
+async def test_a_stale_prepared_statement_within_a_transaction_is_worth_another_try(
+    postgres_url: str, change: str
+) -> None:
     async with connected(postgres_url) as (_, connection):
         sql = await stale(connection, change)
         await begin(connection, None, False)
@@ -248,7 +258,9 @@ async def test_a_parameter_that_cannot_be_sent_leaves_nothing_of_its_batch(postg
 
 async def test_a_batch_gives_each_its_result(postgres_url: str) -> None:
     async with connected(postgres_url) as (_, connection):
-        results = await batch(connection, [("SELECT 1 AS a", ()), ("SELECT $1::text AS b", ("x",)), ("SELECT 2 AS a", ())])
+        results = await batch(
+            connection, [("SELECT 1 AS a", ()), ("SELECT $1::text AS b", ("x",)), ("SELECT 2 AS a", ())]
+        )
         assert [(result.columns, list(result.rows)) for result in results] == [
             (("a",), [(1,)]),
             (("b",), [("x",)]),
@@ -260,7 +272,9 @@ async def test_a_batch_gives_each_its_result(postgres_url: str) -> None:
 async def test_a_script_is_all_or_nothing(postgres_url: str) -> None:
     async with connected(postgres_url) as (_, connection):
         await make_items(connection)
-        error = await failure(script(connection, "INSERT INTO items VALUES (1, 'a'); INSERT INTO items VALUES (1, 'b')"))
+        error = await failure(
+            script(connection, "INSERT INTO items VALUES (1, 'a'); INSERT INTO items VALUES (1, 'b')")
+        )
         assert isinstance(error, ConstraintError)
         assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]
         await script(connection, "INSERT INTO items VALUES (1, 'a'); -- end\n")
