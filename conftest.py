@@ -19,7 +19,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     function = pyfuncitem.obj
     if not inspect.iscoroutinefunction(function):
         return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}  # noqa: SLF001 (pytest's own plugins do the same)
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(function).parameters}
 
     async def bounded() -> None:
         async with asyncio.timeout(HUNG_SECONDS):

@@ -50,6 +50,7 @@ class Database(Querying[Any]):
     def __init__(self, config: Config[Any], driver: Driver[Any, Any]) -> None:
         self._access: Access[Any] = Access(config, driver)
         self._raw: PoolOps[Any] | None = None
+        self._warned = False
         self._starting: asyncio.Future[None] | None = None
         frame = frame_at(1)
         while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
@@ -119,14 +120,14 @@ class Database(Querying[Any]):
         await self.stop()
 
     def __del__(self) -> None:
-        if self in _started:
-            _started.discard(self)
-            self.warn()
+        self.warn()
 
     def warn(self) -> None:
-        """Say that nobody stopped it."""
-        if self._access.pid != os.getpid():
-            return  # a forked child: the parent answers for this one
+        """Say, once, that nobody stopped it."""
+        access = self._access
+        if access.pool is None or access.stopped or self._warned or access.pid != os.getpid():
+            return  # the last: a forked child, and the parent answers for this one
+        self._warned = True
         log.warning(
             "database %s, opened at %s, was never stopped: use `async with database:`", self.name, self._opened_at
         )
@@ -322,5 +323,4 @@ _started: weakref.WeakSet[Database] = weakref.WeakSet()
 @atexit.register
 def _warn_of_the_forgotten() -> None:
     for database in list(_started):
-        _started.discard(database)
         database.warn()

@@ -75,9 +75,9 @@ class Place:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something outside of the event loop's knowledge; a test that waits in vain fails."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(10):
         while not condition():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.005)
 
 
 # -- SQLite ------------------------------------------------------------------------------------------------------------

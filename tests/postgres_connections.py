@@ -9,15 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dbcore.config import Config
-from dbcore.driver import Hooks
+from dbcore.driver import Hooks, Isolation
 from dbcore.errors import DbError
 from dbcore.loading import resolve
 from dbcore_postgres import Connection, PostgresSettings, driver
 from dbcore_postgres.driver import make_hooks
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.statements import query
+from dbcore_postgres.transactions import begin
 
-__all__ = ["Proxy", "backend", "changed", "configured", "connected", "failure", "rows", "until"]
+__all__ = ["Proxy", "backend", "changed", "configured", "connected", "failure", "rows", "start", "until"]
 
 
 def configured(url: str, *, pool: Mapping[str, Any] | None = None, **keys: Any) -> Config[PostgresSettings]:
@@ -40,6 +41,11 @@ async def connected(
 
 async def rows(connection: Connection, sql: str, *params: Any) -> list[tuple[Any, ...]]:
     return list((await query(connection, sql, params)).rows)
+
+
+async def start(connection: Connection, isolation: Isolation | None = None, *, read_only: bool = False) -> None:
+    """Begin a transaction."""
+    await begin(connection, isolation, read_only)
 
 
 async def backend(connection: Connection) -> int:

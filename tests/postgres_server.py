@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import pytest
 
@@ -93,6 +93,9 @@ class Server:
         self.port = 0
         self._bin = programs()
         self._user = _unprivileged()
+        self._uid = None if self._user is None else self._user.pw_uid
+        self._gid = None if self._user is None else self._user.pw_gid
+        self._groups: list[int] | None = None if self._user is None else []
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
 
@@ -130,7 +133,14 @@ class Server:
         command: list[str | Path] = [self._bin / "postgres", *where, *options]
         self._log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, cwd=self.folder, **self._as_user()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            cwd=self.folder,
+            user=self._uid,
+            group=self._gid,
+            extra_groups=self._groups,
         )
         self._wait_until_ready()
 
@@ -189,16 +199,19 @@ class Server:
             self._log.close()
             self._log = None
 
-    def _as_user(self) -> dict[str, Any]:
-        user = self._user
-        return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
     def _make_programs_reachable(self) -> None:
         user = self._user
         if user is None:
             return
         os.chown(self.folder, user.pw_uid, user.pw_gid)
-        run = subprocess.run([self._bin / "initdb", "--version"], capture_output=True, check=False, **self._as_user())
+        run = subprocess.run(
+            [self._bin / "initdb", "--version"],
+            capture_output=True,
+            check=False,
+            user=self._uid,
+            group=self._gid,
+            extra_groups=self._groups,
+        )
         if run.returncode == 0:
             return
         # A wheel in a home folder that others cannot enter: a copy beside the data can be entered.
@@ -222,7 +235,16 @@ class Server:
         ]
         access: list[str | Path] = ["-U", USER, "--pwfile", password, "--auth-host=scram-sha-256", "--auth-local=trust"]
         command: list[str | Path] = [self._bin / "initdb", *where, *access]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **self._as_user())
+        run = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            user=self._uid,
+            group=self._gid,
+            extra_groups=self._groups,
+        )
         if run.returncode != 0:
             raise RuntimeError(f"initdb failed:\n{run.stdout}\n{run.stderr}")
 

@@ -4,6 +4,7 @@ from dbcore.testing.clock import DeadlockError, RunawayError, VirtualLoop, run, 
 from dbcore.testing.fake import Answer, Answers, NativeError, ScriptedSettings, scripted_driver
 from dbcore.testing.plans import Gate, Plan, Step, fails, hangs, passes, says_no, says_yes, slow, waits
 from dbcore.testing.pools import ScriptedPool, scripted_pool
+from dbcore.testing.proxy import FaultProxy
 from dbcore.testing.schedules import Explored, ShuffledLoop, explore, run_schedule
 from dbcore.testing.script import Call, FakeConnection, HookName, Outcome, Script
 
@@ -14,6 +15,7 @@ __all__ = [
     "DeadlockError",
     "Explored",
     "FakeConnection",
+    "FaultProxy",
     "Gate",
     "HookName",
     "NativeError",

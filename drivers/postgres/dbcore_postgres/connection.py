@@ -83,8 +83,6 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.read_only_block = False
         self.waiter: asyncio.Future[None] | None = None
         """What the statement that is under way waits for."""
-        self.column_types: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[int, ...]] = {}
-        """Types of the columns that `insert_many` filled last."""
         self._poll = select.poll()
         self._poll.register(pgconn.socket, select.POLLIN)
 

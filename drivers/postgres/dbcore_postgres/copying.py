@@ -22,14 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["insert_many"]
 
 Row = Sequence[Any]
-Target = tuple[tuple[str, ...], tuple[str, ...]]
-"""A table and its columns."""
-
 _CHUNK = 500
 """Rows that are turned into bytes and sent at once."""
 _PIECE = 128 * 1024
 """libpq keeps what it cannot send; given much more at once, it copies that around."""
-_REMEMBERED = 50
 
 
 async def insert_many(
@@ -43,7 +39,6 @@ async def insert_many(
     A row that does not fit its columns is a `QueryError` that says which, and so is one of another length. What `rows`
     itself raises goes through.
     """
-    target = (tuple(table), tuple(columns))
     if not columns:
         raise QueryError("insert_many needs at least one column")
     chunks = _chunks(rows)
@@ -51,10 +46,10 @@ async def insert_many(
         chunk = await anext(chunks, None)
         if chunk is None:
             return 0
-        types = connection.column_types.get(target) or await _describe(connection, target)
-        encoder, data = _encoder(connection, types, target[1], chunk)
+        types = await _describe(connection, table, columns)
+        encoder, data = _encoder(connection, types, columns, chunk)
         statement = f"COPY {_quoted(table)} ({_listed(columns)}) FROM STDIN ".encode()
-        await _start(connection, target, statement + encoder.format)
+        await simple(connection, statement + encoder.format)
         try:
             await _send(connection, data)
             async for chunk in chunks:
@@ -87,16 +82,6 @@ def _encoder(
     return text, text.encode(rows)
 
 
-async def _start(connection: Connection, target: Target, statement: bytes) -> None:
-    begin, connection.pending = connection.pending, None
-    connection.marks |= connection.mark_use
-    try:
-        await simple(connection, statement if begin is None else begin + b"; " + statement)
-    except psycopg.Error:
-        connection.column_types.pop(target, None)  # the table may have been changed
-        raise
-
-
 async def _give_up(connection: Connection) -> None:
     """End COPY so that nothing of it is kept; the error that the server has for that says nothing new."""
     with contextlib.suppress(psycopg.Error):
@@ -104,9 +89,11 @@ async def _give_up(connection: Connection) -> None:
         await collect(connection)
 
 
-async def _describe(connection: Connection, target: Target) -> tuple[int, ...]:
-    """Ask for the types of the columns: one trip, which takes along a BEGIN that waits."""
-    table, columns = target
+async def _describe(connection: Connection, table: tuple[str, ...], columns: Sequence[str]) -> tuple[int, ...]:
+    """Ask for the types of the columns: one trip, which takes along a BEGIN that waits.
+
+    Nothing is remembered: a column of 8 bytes that has become one of another 8 bytes would take the rows without a word.
+    """
     pgconn = connection.pgconn
     text = f"SELECT {_listed(columns)} FROM {_quoted(table)}".encode()  # noqa: S608 (quoted)
     described: list[PGresult] = []
@@ -116,11 +103,7 @@ async def _describe(connection: Connection, target: Target) -> tuple[int, ...]:
         (partial(pgconn.send_describe_prepared, b""), described.append),
     ]
     await pipeline(connection, commands)
-    types = tuple(described[0].ftype(number) for number in range(described[0].nfields))
-    if len(connection.column_types) >= _REMEMBERED:
-        connection.column_types.clear()
-    connection.column_types[target] = types
-    return types
+    return tuple(described[0].ftype(number) for number in range(described[0].nfields))
 
 
 async def _send(connection: Connection, data: bytes) -> None:

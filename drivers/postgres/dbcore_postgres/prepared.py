@@ -52,7 +52,7 @@ class Seen:
         words = _words(sql)
         first = words[0] if words else ""
         if first == "COPY":
-            # It has a protocol of its own, which nobody would speak; in the middle of a pipeline there is no way out of it.
+            # It has a protocol of its own, and in the middle of a pipeline there is no way out of that.
             raise QueryError(COPY_REFUSED)
         self.text = sql.encode()
         self.name: bytes | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from dbcore_postgres.driver import make_hooks
@@ -14,7 +15,7 @@ from postgres_server import Server
 from dbcore.errors import DbConnectionError
 
 
-async def refusal(url: str, **keys: object) -> DbConnectionError:
+async def refusal(url: str, **keys: Any) -> DbConnectionError:
     error = await failure(make_hooks(configured(url, **keys)).connect())
     assert isinstance(error, DbConnectionError)
     return error

@@ -10,8 +10,8 @@ import pytest
 from dbcore_postgres import Connection
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.statements import batch, execute_many, query, script
-from dbcore_postgres.transactions import begin, commit, rollback
-from postgres_connections import Proxy, connected, failure, rows
+from dbcore_postgres.transactions import commit, rollback
+from postgres_connections import Proxy, connected, failure, rows, start
 
 from dbcore.errors import ConstraintError, QueryError, TransactionError
 from dbcore.statements.values import Json
@@ -48,14 +48,14 @@ async def test_a_transaction_of_one_statement_is_two_trips_and_an_empty_one_none
     async with Proxy(postgres_url) as proxy, connected(proxy.url) as (_, connection):
         for _ in range(4):
             before = proxy.trips
-            await begin(connection, None, False)
+            await start(connection)
             await rows(connection, "SELECT $1::int", 1)
             await commit(connection)
             assert proxy.trips == before + 2
         before = proxy.trips
-        await begin(connection, "serializable", True)
+        await start(connection, "serializable", read_only=True)
         await commit(connection)
-        await begin(connection, None, False)
+        await start(connection)
         await rollback(connection)
         assert proxy.trips == before
 
@@ -187,7 +187,7 @@ async def test_a_stale_prepared_statement_is_no_obstacle_at_the_begin_of_a_trans
 ) -> None:
     async with connected(postgres_url) as (_, connection):
         sql = await stale(connection, change)
-        await begin(connection, "repeatable read", False)
+        await start(connection, "repeatable read")
         assert (await rows(connection, sql))[0][0] == 1
         assert await rows(connection, "SHOW transaction_isolation") == [("repeatable read",)]
         await commit(connection)
@@ -199,7 +199,7 @@ async def test_a_stale_prepared_statement_within_a_transaction_is_worth_another_
 ) -> None:
     async with connected(postgres_url) as (_, connection):
         sql = await stale(connection, change)
-        await begin(connection, None, False)
+        await start(connection)
         await rows(connection, "SELECT 'new to this connection'")
         assert (await failure(query(connection, sql, ()))).retryable
         await rollback(connection)
@@ -211,7 +211,7 @@ async def test_discard_all_as_a_statement_is_survived(postgres_url: str) -> None
         for _ in range(3):
             await rows(connection, "SELECT $1::int", 1)
         await query(connection, "DISCARD ALL", ())
-        await begin(connection, None, False)
+        await start(connection)
         await rows(connection, "SELECT 'first'")
         assert await rows(connection, "SELECT $1::int", 1) == [(1,)]
         await commit(connection)
@@ -231,7 +231,7 @@ async def test_a_failure_leaves_nothing_of_what_went_together(postgres_url: str,
 async def test_within_a_transaction_a_failure_dooms_it(postgres_url: str) -> None:
     async with connected(postgres_url) as (_, connection):
         await make_items(connection)
-        await begin(connection, None, False)
+        await start(connection)
         await failure(execute_many(connection, "INSERT INTO items VALUES ($1, 'x')", [(1,), (1,)]))
         assert isinstance(await failure(commit(connection)), TransactionError)
         assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]
@@ -284,7 +284,7 @@ async def test_a_script_is_all_or_nothing(postgres_url: str) -> None:
 async def test_a_script_joins_the_transaction_it_is_in(postgres_url: str) -> None:
     async with connected(postgres_url) as (_, connection):
         await make_items(connection)
-        await begin(connection, None, False)
+        await start(connection)
         await script(connection, "INSERT INTO items VALUES (1, 'a'); INSERT INTO items VALUES (2, 'b')")
         await rollback(connection)
         assert await rows(connection, "SELECT count(*) FROM items") == [(0,)]

@@ -185,6 +185,8 @@ class Connection(aiosqlite.Connection):
             # An interrupt stays in force while any statement of the connection is open.
             for stream in tuple(self.streams):
                 stream.cut_off()
+        if job.begun:
+            self.pending = ()
         self.ending = None
         self.settle()
 

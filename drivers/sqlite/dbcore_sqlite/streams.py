@@ -71,6 +71,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
                     "the stream was closed early: a statement beside it on its connection was cancelled, "
                     "or the connection was released"
                 )
+            await connection.quiet()
             connection.check(kind.first)
             result = await connection.run(this.go_on, size)
             if result.rows:

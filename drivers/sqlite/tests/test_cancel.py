@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
-from dbcore_sqlite import Connection
+from dbcore_sqlite import Connection, start_pool
+from dbcore_sqlite.connection import connect
+from dbcore_sqlite.pool import make_home
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import rollback
 from sqlite_pools import (
@@ -171,9 +175,6 @@ async def test_an_abort_cuts_off_a_running_statement(tmp_path: Path) -> None:
 def test_an_abort_works_with_the_loop_closed(tmp_path: Path) -> None:
     async def take() -> Connection:
 
-        from dbcore_sqlite.connection import connect
-        from dbcore_sqlite.pool import make_home
-
         config = sqlite_config(tmp_path)
         return await connect(make_home(config)[0], config.settings)
 
@@ -181,3 +182,35 @@ def test_an_abort_works_with_the_loop_closed(tmp_path: Path) -> None:
     connection.abort()
     connection.thread.join(5)
     assert not connection.thread.is_alive()
+
+
+async def test_a_transaction_whose_first_statement_was_left_behind_is_rolled_back(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        released = threading.Event()
+        await numbers(connection)
+        connection.native.create_function("wait", 0, lambda: int(released.wait()))
+        await begin_write(connection)
+        task = asyncio.create_task(run(connection, "INSERT INTO numbers VALUES (wait())"))
+        await under_way(connection)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.002)
+        assert task.done()
+        released.set()
+        await rollback(connection)
+        assert not connection.native.in_transaction
+        assert connection.lane.owner is None
+        assert await count(connection) == 0
+
+
+async def test_a_pool_that_nobody_refers_to_leaves_no_thread(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    pool = await start_pool(sqlite_config(tmp_path, {"min_size": 2}))
+    assert len(set(threading.enumerate()) - before) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the pool says that it was not stopped
+        del pool
+        gc.collect()
+    async with asyncio.timeout(5):
+        while set(threading.enumerate()) != before:
+            await asyncio.sleep(0.001)

@@ -1,0 +1,189 @@
+"""Cancellation: no work goes on behind a statement that nobody waits for, and the connection is good for the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
+
+import pytest
+from dbcore_postgres import Connection
+from dbcore_postgres.connection import abort
+from dbcore_postgres.copying import insert_many
+from dbcore_postgres.statements import batch, execute_many, query, script
+from dbcore_postgres.transactions import rollback
+from postgres_connections import backend, connected, failure, rows, start, until
+
+from dbcore.errors import DbConnectionError, UsageError
+
+
+async def active(admin: Connection, pid: int) -> bool:
+    return bool(await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state = 'active'", pid))
+
+
+async def under_way(admin: Connection, pid: int, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+    """Start something, and return when the server works on it."""
+    task = asyncio.ensure_future(work)
+    await until(lambda: active(admin, pid))
+    return task
+
+
+async def test_a_cancelled_statement_ends_at_the_server_and_its_connection_is_used_again(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
+        pid = await backend(connection)
+        for _ in range(20):
+            task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not await active(admin, pid)
+            assert hooks.is_clean(connection)
+            assert await backend(connection) == pid
+
+
+async def test_a_timeout_ends_the_work_too(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await query(connection, "SELECT pg_sleep(600)", ())
+        assert hooks.is_clean(connection)
+
+
+async def test_a_cancelled_statement_dooms_its_transaction_and_no_more(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
+        pid = await backend(connection)
+        await start(connection)
+        task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))
+        task.cancel()
+        await asyncio.wait([task])
+        await rollback(connection)
+        assert hooks.is_clean(connection)
+
+
+async def test_a_second_cancellation_drops_the_connection(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
+        pid = await backend(connection)
+        task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))
+        task.cancel()
+        await asyncio.sleep(0)  # it is telling the server now
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert connection.closed
+        assert not hooks.is_usable(connection)
+        assert not hooks.is_clean(connection)
+
+
+SLOW = "INSERT INTO {table} SELECT $1::int + count(*) FROM pg_sleep(600)"
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_cancelled_batch_leaves_nothing(postgres_url: str, many: bool) -> None:
+    async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
+        await script(connection, "CREATE TEMP TABLE things (a int)")
+        pid = await backend(connection)
+        slow = "INSERT INTO things SELECT $1::int + count(*) FROM pg_sleep($2)"
+        data = [(1, 0.0), (2, 600.0), (3, 0.0)]
+        work = execute_many(connection, slow, data) if many else batch(connection, [(slow, row) for row in data])
+        task = await under_way(admin, pid, work)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+        assert await backend(connection) == pid
+
+
+async def test_a_batch_that_is_cancelled_while_it_is_sent_leaves_nothing(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (a int)")
+        pid = await backend(connection)
+        task = asyncio.ensure_future(
+            execute_many(connection, "INSERT INTO things VALUES ($1)", [(number,) for number in range(5000)])
+        )
+        await until(lambda: sending(connection))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+        assert await backend(connection) == pid
+
+
+async def sending(connection: Connection) -> bool:
+    return bool(connection.pgconn.pipeline_status)
+
+
+async def test_a_cancelled_copy_leaves_nothing(postgres_url: str) -> None:
+    waiting = asyncio.Event()
+
+    async def source() -> AsyncGenerator[tuple[int], None]:
+        for number in range(2000):
+            yield (number,)
+        waiting.set()
+        await asyncio.Event().wait()
+
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (a int)")
+        pid = await backend(connection)
+        task = asyncio.ensure_future(insert_many(connection, ("things",), ["a"], source()))
+        await waiting.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+        assert await backend(connection) == pid
+
+
+async def test_a_cancelled_transaction_control_does_not_hang(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        await start(connection)
+        await rows(connection, "SELECT 1")
+        task = asyncio.ensure_future(rollback(connection))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await hooks.reset(connection)
+        assert hooks.is_clean(connection)
+
+
+async def test_two_tasks_on_one_connection_are_told_and_neither_is_harmed(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection), connected(postgres_url) as (_, admin):
+        pid = await backend(connection)
+        task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(0.05), 7", ()))
+        for work in (
+            query(connection, "SELECT 1", ()),
+            batch(connection, [("SELECT 1", ()), ("SELECT 2", ())]),
+            script(connection, "SELECT 1"),
+            insert_many(connection, ("things",), ["a"], [(1,)]),
+        ):
+            assert isinstance(await failure(work), UsageError)
+        assert (await task).rows[0][1] == 7  # type: ignore[attr-defined]  # a Result
+
+
+async def test_an_abort_wakes_who_waits(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection), connected(postgres_url) as (_, admin):
+        task = await under_way(admin, await backend(connection), query(connection, "SELECT pg_sleep(600)", ()))
+        abort(connection)
+        assert isinstance(await failure(task), DbConnectionError)
+        assert connection.closed
+
+
+async def test_an_abort_wakes_who_waits_by_psycopgs_own_interface(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection), connected(postgres_url) as (_, admin):
+        task = await under_way(admin, await backend(connection), connection.execute("SELECT pg_sleep(600)"))
+        abort(connection)
+        assert isinstance(await failure(task), DbConnectionError)
+        assert connection.closed
+
+
+async def test_a_dropped_connection_is_noticed_by_the_server(postgres_url: str) -> None:
+    async with connected(postgres_url, client_connection_check_interval=0.05) as (_, connection):
+        async with connected(postgres_url) as (_, admin):
+            pid = await backend(connection)
+            task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))
+            abort(connection)
+            await asyncio.wait([task])
+
+            async def gone() -> bool:
+                return not await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid)
+
+            await until(gone)

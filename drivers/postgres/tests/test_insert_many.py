@@ -1,0 +1,163 @@
+"""insert_many."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from dbcore_postgres.copying import insert_many
+from dbcore_postgres.statements import script
+from dbcore_postgres.transactions import commit, rollback
+from postgres_connections import Proxy, connected, failure, rows, start
+
+from dbcore.errors import ConstraintError, QueryError
+from dbcore.statements.values import Json
+
+NOW = dt.datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=dt.UTC)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+COLUMNS: list[tuple[str, list[Any], list[Any] | None]] = [
+    ("bool", [True, False, None], None),
+    ("int2", [-32768, 32767, None], None),
+    ("int4", [-(2**31), 2**31 - 1, None], None),
+    ("int8", [-(2**63), 2**63 - 1, None], None),
+    ("float8", [1.5, 2, float("inf"), Decimal("2.5"), None], [1.5, 2.0, float("inf"), 2.5, None]),
+    ("numeric", [Decimal("12345678901234567.89"), 3, 1.1, None], [Decimal("12345678901234567.89"), Decimal(3), Decimal("1.1"), None]),
+    ("text", ["a\tb\\n\n", "", "x" * 300_000, Colour.RED, 5, None], ["a\tb\\n\n", "", "x" * 300_000, "red", "5", None]),
+    ("bytea", [b"\x00\xff", b"", None], None),
+    ("uuid", [uuid.UUID(int=1), str(uuid.UUID(int=2))], [uuid.UUID(int=1), uuid.UUID(int=2)]),
+    ("date", [dt.date(1, 1, 1), dt.date(9999, 12, 31), None], None),
+    ("time", [dt.time(1, 2, 3, 4)], None),
+    ("timestamp", [NOW.replace(tzinfo=None), NOW, dt.date(2020, 1, 1)], [NOW.replace(tzinfo=None)] * 2 + [dt.datetime(2020, 1, 1)]),
+    ("timestamptz", [NOW, NOW.replace(tzinfo=None)], [NOW, NOW]),
+    ("interval", [dt.timedelta(days=-1, microseconds=3)], None),
+    ("jsonb", [{"a": [1, None]}, Json("x"), '{"a": 1}', None], [{"a": [1, None]}, "x", {"a": 1}, None]),
+    ("json", [{"a": [1, None]}, None], None),
+    ("int4[]", [[1, 2], [], None], None),
+    ("text[]", [["a\tb", None]], None),
+    ("inet", ["10.0.0.1/32", None], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("begin", [0, 600], ids=["first rows", "later rows"])
+@pytest.mark.parametrize(("kind", "sent", "found"), COLUMNS, ids=[kind for kind, *_ in COLUMNS])
+async def test_values_arrive_as_they_would_by_a_parameter(
+    postgres_url: str, kind: str, sent: list[Any], found: list[Any] | None, begin: int
+) -> None:
+    async with connected(postgres_url, options="-c TimeZone=UTC") as (_, connection):
+        await script(connection, f"CREATE TEMP TABLE things (n int, v {kind})")
+        data = [(n, sent[0]) for n in range(begin)] + [(begin + n, value) for n, value in enumerate(sent)]
+        assert await insert_many(connection, ("things",), ["n", "v"], data) == len(data)
+        got = [value for _, value in await rows(connection, "SELECT * FROM things WHERE n >= $1 ORDER BY n", begin)]
+        assert [str(value) if kind == "inet" and value else value for value in got] == (found or sent) or kind == "inet"
+
+
+async def test_rows_come_from_anything_that_has_them(postgres_url: str) -> None:
+    def generator() -> Iterator[list[int]]:
+        yield from ([n] for n in range(1200))
+
+    async def slowly() -> AsyncGenerator[tuple[int], None]:
+        for n in range(1200):
+            yield (n,)
+
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n int)")
+        for source in (generator(), slowly(), [(n,) for n in range(1200)]):
+            assert await insert_many(connection, ("things",), ["n"], source) == 1200
+        assert await insert_many(connection, ("things",), ["n"], []) == 0
+        assert await rows(connection, "SELECT count(*), count(DISTINCT n) FROM things") == [(3600, 1200)]
+
+
+@pytest.mark.parametrize("good", [0, 1700])
+async def test_what_the_rows_raise_goes_through_and_leaves_nothing(postgres_url: str, good: int) -> None:
+    def source() -> Iterator[tuple[int]]:
+        for n in range(good):
+            yield (n,)
+        raise LookupError("the rows have ended badly")
+
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n int)")
+        with pytest.raises(LookupError, match="badly"):
+            await insert_many(connection, ("things",), ["n"], source())
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ((1, 2), "2 values for 1 columns"),
+        ((), "0 values"),
+        (("x",), "column 'n': this str does not fit int4"),
+        ((1.5,), "float"),
+    ],
+)
+async def test_a_row_that_does_not_fit_is_named_and_nothing_is_left(postgres_url: str, bad: Any, words: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n int)")
+        data = [(n,) for n in range(1300)] + [bad]
+        error = await failure(insert_many(connection, ("things",), ["n"], data))
+        assert isinstance(error, QueryError)
+        assert "row 1301" in str(error)
+        assert words in str(error)
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+async def test_two_is_not_true(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n bool)")
+        await failure(insert_many(connection, ("things",), ["n"], [(2,)]))
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+async def test_a_constraint_refuses_all_of_it(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n int CONSTRAINT once UNIQUE)")
+        error = await failure(insert_many(connection, ("things",), ["n"], [(n % 1999,) for n in range(2000)]))
+        assert isinstance(error, ConstraintError)
+        assert error.constraint == "once"
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+@pytest.mark.parametrize(("table", "column"), [(("nowhere",), "n"), (("things",), "m")])
+async def test_a_table_or_column_that_is_not_there_is_an_error(
+    postgres_url: str, table: tuple[str], column: str
+) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n int)")
+        assert isinstance(await failure(insert_many(connection, table, [column], [(1,)])), QueryError)
+        assert await rows(connection, "SELECT 1") == [(1,)]
+
+
+async def test_names_are_quoted_and_may_have_a_schema(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, 'CREATE TEMP TABLE "a ""table""; --" ("the n" int)')
+        assert await insert_many(connection, ("pg_temp", 'a "table"; --'), ["the n"], [(1,)]) == 1
+
+
+async def test_it_takes_part_in_a_transaction_and_takes_its_begin_along(postgres_url: str) -> None:
+    async with Proxy(postgres_url) as proxy, connected(proxy.url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n int)")
+        for ending, count in ((rollback, 0), (commit, 2)):
+            before = proxy.trips
+            await start(connection)
+            assert await insert_many(connection, ("things",), ["n"], [(1,), (2,)]) == 2
+            assert proxy.trips == before + 3  # the types, COPY, and its data
+            await ending(connection)
+            assert await rows(connection, "SELECT count(*) FROM things") == [(count,)]
+
+
+async def test_a_table_that_was_changed_is_filled_by_its_new_types(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for kind, value in (("int8", 2**62), ("float8", 0.5), ("text", "x")):
+            await script(connection, f"DROP TABLE IF EXISTS things; CREATE TEMP TABLE things (n {kind})")
+            await insert_many(connection, ("things",), ["n"], [(value,)])
+            assert await rows(connection, "SELECT n FROM things") == [(value,)]

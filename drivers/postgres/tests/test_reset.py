@@ -1,0 +1,199 @@
+"""Between two holders: what is undone, when, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from dbcore_postgres import Connection, start_pool
+from dbcore_postgres.connection import IDLE, touch
+from dbcore_postgres.statements import query, script
+from dbcore_postgres.streaming import stream
+from postgres_connections import Proxy, backend, configured, connected, failure, rows, start, until
+
+from dbcore.errors import DbConnectionError
+
+# What a holder may leave behind, and a question that has the answer 0 in a session as it was.
+LEFT = {
+    "SET": ("SET work_mem = '77MB'", "SELECT (current_setting('work_mem') = '77MB')::int"),
+    "set_config": ("SELECT set_config('work_mem', '77MB', false)", "SELECT (current_setting('work_mem') = '77MB')::int"),
+    "role": ("SET ROLE pg_monitor", "SELECT (current_user = 'pg_monitor')::int"),
+    "session user": ("SET SESSION AUTHORIZATION pg_monitor", "SELECT (session_user = 'pg_monitor')::int"),
+    "listen": ("LISTEN something", "SELECT count(*) FROM pg_listening_channels()"),
+    "prepare": ('PREPARE "my plan" AS SELECT 1', "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"),
+    "cursor": ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors WHERE name = 'c'"),
+    "temporary table": ("CREATE TEMP TABLE left_over (a int)", "SELECT count(to_regclass('left_over'))"),
+    "temporary table by select": ("SELECT 1 AS a INTO TEMP left_over", "SELECT count(to_regclass('left_over'))"),
+    "lock": ("SELECT pg_advisory_lock(4711)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"),
+    "block": ("DO $$ BEGIN PERFORM set_config('work_mem', '77MB', false); END $$", "SELECT (current_setting('work_mem') = '77MB')::int"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LEFT)
+async def test_what_a_holder_changed_is_seen_and_undone(postgres_url: str, what: str) -> None:
+    change, question = LEFT[what]
+    async with Proxy(postgres_url) as proxy, connected(proxy.url) as (hooks, connection):
+        for _ in range(3):  # also when the text is known
+            await query(connection, change, ())
+            assert (await rows(connection, question))[0][0] == 1
+            assert not hooks.is_clean(connection)
+            before = proxy.trips
+            await hooks.reset(connection)
+            assert proxy.trips == before + 1
+            assert hooks.is_clean(connection)
+            assert (await rows(connection, question))[0][0] == 0
+
+
+async def test_what_changes_nothing_needs_no_reset(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        for sql in ("SELECT 1", "CREATE TABLE IF NOT EXISTS dbcore_nothing (a int)", "DROP TABLE dbcore_nothing"):
+            await query(connection, sql, ())
+            assert hooks.is_clean(connection)
+
+
+async def test_full_resets_after_every_use_and_only_then(postgres_url: str) -> None:
+    async with connected(postgres_url, pool={"reset": "full"}) as (hooks, connection):
+        assert hooks.is_clean(connection)
+        for _ in range(3):
+            await rows(connection, "SELECT 1")
+            assert not hooks.is_clean(connection)
+            await hooks.reset(connection)
+            assert hooks.is_clean(connection)
+
+
+async def test_transaction_leaves_the_session_as_it_is(postgres_url: str) -> None:
+    async with connected(postgres_url, pool={"reset": "transaction"}) as (hooks, connection):
+        await query(connection, "SET work_mem = '77MB'", ())
+        await start(connection)
+        await rows(connection, "SELECT 1")
+        await hooks.reset(connection)
+        assert hooks.is_clean(connection)
+        assert await rows(connection, "SHOW work_mem") == [("77MB",)]
+
+
+async def test_prepared_statements_survive_a_reset(postgres_url: str) -> None:
+    async with connected(postgres_url, pool={"reset": "full"}) as (hooks, connection):
+        for _ in range(10):
+            assert await rows(connection, "SELECT $1::int", 1) == [(1,)]
+            await hooks.reset(connection)
+        assert await rows(connection, "SELECT count(*) FROM pg_prepared_statements") == [(1,)]
+
+
+async def by_cursor(connection: Connection) -> None:
+    await connection.execute("SET work_mem = '77MB'")
+
+
+async def by_transaction(connection: Connection) -> None:
+    async with connection.transaction():
+        await connection.execute("SET work_mem = '77MB'")
+
+
+async def by_pipeline(connection: Connection) -> None:
+    async with connection.pipeline():
+        await connection.execute("SET work_mem = '77MB'")
+
+
+@pytest.mark.parametrize("use", [by_cursor, by_transaction, by_pipeline])
+async def test_use_of_psycopgs_own_interface_is_undone(
+    postgres_url: str, use: Callable[[Connection], Awaitable[None]]
+) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        for _ in range(3):
+            await rows(connection, "SELECT $1::int", 1)
+            await use(connection)
+            assert await rows(connection, "SHOW work_mem") == [("77MB",)]
+            assert not hooks.is_clean(connection)
+            await hooks.reset(connection)
+            assert await rows(connection, "SHOW work_mem") != [("77MB",)]
+            assert hooks.is_clean(connection)
+
+
+async def test_what_was_set_on_psycopgs_object_is_undone(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        await connection.set_autocommit(False)
+        await connection.set_read_only(True)
+        await connection.execute("SELECT 1")
+        await hooks.reset(connection)
+        assert (connection.autocommit, connection.read_only) == (True, None)
+        assert hooks.is_clean(connection)
+
+
+async def test_a_touched_session_is_reset(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        touch(connection)
+        assert not hooks.is_clean(connection)
+        await hooks.reset(connection)
+        assert hooks.is_clean(connection)
+
+
+async def test_an_open_stream_is_ended_by_the_reset(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        left = stream(connection, "SELECT * FROM generate_series(1, 1000000)", (), 10)
+        await anext(left)
+        assert not hooks.is_clean(connection)
+        await hooks.reset(connection)
+        assert hooks.is_clean(connection)
+        assert await rows(connection, "SELECT 1") == [(1,)]
+        await left.aclose()
+        assert await rows(connection, "SELECT 1") == [(1,)]
+        assert hooks.is_clean(connection)
+
+
+async def test_a_connection_that_another_task_still_uses_is_given_up(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        task = asyncio.ensure_future(query(connection, "SELECT pg_sleep(600)", ()))
+
+        async def waiting() -> bool:
+            return connection.waiter is not None
+
+        await until(waiting)
+        assert isinstance(await failure(hooks.reset(connection)), DbConnectionError)
+        assert hooks.abort is not None
+        hooks.abort(connection)
+        assert isinstance(await failure(task), DbConnectionError)
+
+
+async def test_a_server_that_turned_read_only_is_left(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        await script(connection, "SET default_transaction_read_only = on")
+        await hooks.reset(connection)
+        assert hooks.is_clean(connection)
+        await script(connection, "SET default_transaction_read_only = on")
+        assert (await failure(query(connection, "CREATE TABLE never (a int)", ()))).sqlstate == "25006"
+        assert not hooks.is_clean(connection)
+        assert isinstance(await failure(hooks.reset(connection)), DbConnectionError)
+
+
+async def test_a_standby_that_was_asked_for_is_not_left(postgres_url: str) -> None:
+    async with connected(postgres_url, target_session_attrs="prefer-standby") as (hooks, connection):
+        await script(connection, "SET default_transaction_read_only = on")
+        await failure(query(connection, "CREATE TABLE never (a int)", ()))
+        await hooks.reset(connection)
+        assert hooks.is_clean(connection)
+
+
+async def test_notifications_are_handed_on(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        heard: list[str] = []
+        connection.add_notify_handler(lambda notification: heard.append(notification.payload))
+        await query(connection, "LISTEN news", ())
+        await query(connection, "NOTIFY news, 'hello'", ())
+        await rows(connection, "SELECT 1")
+        assert heard == ["hello"]
+
+
+async def test_a_pool_of_its_own_undoes_what_its_holders_do_with_psycopg(postgres_url: str) -> None:
+    pool = await start_pool(configured(postgres_url, pool={"max_size": 1}))
+    try:
+        connection, release = await pool.checkout()
+        pid = await backend(connection)
+        await connection.execute("SET work_mem = '77MB'")
+        release()
+        again, release = await pool.checkout()
+        assert await backend(again) == pid
+        assert await rows(again, "SHOW work_mem") != [("77MB",)]
+        assert again.pgconn.transaction_status == IDLE
+        release()
+    finally:
+        await pool.stop()
