@@ -1,8 +1,9 @@
 """The shared pool mechanics, for drivers whose library has no pool of its own.
 
-Where to look: `slots` who holds what and what follows (fairness, growth), `engine` checkout and release, `connecting`
-connects and back-off, `readiness` resets and pings, `keeper` lifetimes and idle limits, `stopping` the end,
-`explaining` the texts of timeouts, `guards` loops and forks.
+Where to look: `slots` who holds what, and what follows (growth); `lending` checkout, waiting and release (fairness);
+`connecting` connects and back-off; `readiness` resets and pings; `retirement` the end of a connection; `keeper`
+lifetimes and idle limits; `starting` and `stopping` the pool's own life; `explaining` the texts of timeouts; `guards` loops and
+forks; `tally` the counters; `engine` how they work together.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ async def start_pool(
     engine = Engine(hooks, settings, name, observe)
     await engine.start(startup)
     return PoolOps(
-        checkout=engine.checkout,
+        checkout=engine.lending.checkout,
         stop=engine.stop,
-        try_checkout=engine.try_checkout,
-        scoped_checkout=engine.scoped_checkout,
+        try_checkout=engine.lending.try_checkout,
+        scoped_checkout=engine.lending.scoped_checkout,
         stats=engine.stats,
         holders=engine.holders,
         drain=engine.drain,

@@ -96,8 +96,8 @@ class Connecting(Generic[C]):
         if engine.settings.max_lifetime is not None:
             # Drawn once, so that connections made together do not end together.
             slot.expires = now + engine.settings.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311  # as above
-        engine.connects += 1
-        engine.connect_seconds += now - started
+        engine.tally.connects += 1
+        engine.tally.connect_seconds += now - started
         engine.emit(ConnectionOpened, seconds=now - started)
         self.outage = None
         self.cancel_retry()
@@ -110,7 +110,7 @@ class Connecting(Generic[C]):
         engine = self._engine
         now = engine.now()
         engine.books.move(slot, State.GONE, now)
-        engine.connect_failures += 1
+        engine.tally.connect_failures += 1
         permanent = not (isinstance(error, DbConnectionError) and error.retryable)
         settings = engine.settings
         outage = self.outage
@@ -136,7 +136,7 @@ class Connecting(Generic[C]):
         )
         engine.emit(ConnectFailed, error=error, permanent=permanent, retry_in=outage.retry_at - now)
         if permanent and not engine.books.live:
-            engine.fail_waiters(lambda: again(error))
+            engine.lending.fail_waiters(error)
         self._schedule(outage)
         engine.freed()
 

@@ -80,7 +80,7 @@ def deadlock(engine: Engine[Any], task: asyncio.Task[Any] | None) -> PoolDeadloc
     circle: list[Slot[Any]] = []
     for slot in books.slots:
         held_by = slot.task() if slot.task is not None else None
-        if not slot.scoped or held_by is None or (held_by is not task and held_by not in engine.waiting_tasks):
+        if not slot.scoped or held_by is None or (held_by is not task and held_by not in engine.lending.waiting_tasks):
             return None
         circle.append(slot)
     cycle = "; ".join(str(holder(engine, slot)) for slot in circle)

@@ -69,7 +69,7 @@ class Keeper(Generic[C]):
 
     def _retire_expired(self, now: float) -> None:
         for slot in [slot for slot in self._engine.books.idle if now >= slot.expires]:
-            self._engine.retire(slot, "lifetime")
+            self._engine.retirement.retire(slot, "lifetime")
 
     def _shrink(self, now: float) -> None:
         books, limit = self._engine.books, self._engine.settings.max_idle
@@ -79,7 +79,7 @@ class Keeper(Generic[C]):
             (slot for slot in books.idle if now - slot.idle_since >= limit), key=lambda slot: slot.idle_since
         )
         for slot in stale[: max(books.size - books.closing - books.min_size, 0)]:
-            self._engine.retire(slot, "idle")
+            self._engine.retirement.retire(slot, "idle")
 
     def _keep_alive(self, now: float) -> None:
         if self._engine.settings.keepalive is None or self._engine.hooks.ping is None:

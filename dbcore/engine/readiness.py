@@ -39,7 +39,7 @@ class Readiness(Generic[C]):
                 engine.books.move(slot, State.RESETTING, engine.now())
                 engine.made_ready(slot)
             else:
-                engine.found_dead(slot)
+                engine.retirement.found_dead(slot)
             return
         engine.books.move(slot, State.RESETTING, engine.now())
         engine.spawn("ping", slot, self._ping(ping, slot))
@@ -55,7 +55,7 @@ class Readiness(Generic[C]):
             raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
         except BaseException as error:
             failure = error
-        engine.resets += 1
+        engine.tally.resets += 1
         engine.emit(ConnectionReset, seconds=engine.now() - started, error=failure)
         if slot.state is State.GONE:  # cut off meanwhile
             return
@@ -63,19 +63,19 @@ class Readiness(Generic[C]):
             engine.log.warning(
                 "pool %s: reset failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
             )
-            engine.found_dead(slot)
+            engine.retirement.found_dead(slot)
             if not isinstance(failure, Exception):
                 raise failure
         elif not engine.hooks.is_clean(slot.connection):
             engine.log.warning("pool %s: connection dropped, for it is not clean after its reset", engine.name)
-            engine.retire(slot, "unclean")
+            engine.retirement.retire(slot, "unclean")
         else:
             slot.idle_since = engine.now()
             self._proven(slot)
 
     async def _ping(self, ping: Callable[[C], Awaitable[None]], slot: Slot[C]) -> None:
         engine = self._engine
-        engine.pings += 1
+        engine.tally.pings += 1
         failure: BaseException | None = None
         try:
             async with asyncio.timeout(engine.settings.reset_timeout):
@@ -90,7 +90,7 @@ class Readiness(Generic[C]):
             engine.log.info(
                 "pool %s: ping failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
             )
-            engine.found_dead(slot)
+            engine.retirement.found_dead(slot)
             if not isinstance(failure, Exception):
                 raise failure
         elif not engine.hooks.is_clean(slot.connection):

@@ -27,9 +27,9 @@ async def stop(engine: Engine[Any]) -> None:
     engine.keeper.cancel()
     engine.connecting.cancel_retry()
     engine.opened.failed(closed(engine.name))
-    engine.fail_waiters(lambda: closed(engine.name))
+    engine.lending.fail_waiters(closed(engine.name))
     for slot in list(engine.books.idle):
-        engine.retire(slot, "stopped")
+        engine.retirement.retire(slot, "stopped")
     for task in engine.tasks("connect"):
         task.cancel()
 
@@ -45,7 +45,7 @@ async def stop(engine: Engine[Any]) -> None:
         )
     for slot in list(engine.books.slots):
         if slot.state is not State.CONNECTING and slot.state is not State.CLOSING:
-            engine.drop(slot, "cut off")
+            engine.retirement.drop(slot, "cut off")
     # What is left closes or resets in tasks that have a limit of their own.
     await _emptied(engine, engine.settings.reset_timeout)
     for task in engine.tasks():

@@ -121,7 +121,7 @@ def test_a_wake_up_from_within_the_look_for_one_is_not_lost(monkeypatch: pytest.
 
 def test_time_without_end_is_an_error() -> None:
     async def main() -> None:
-        while True:  # noqa: ASYNC110 (a loop without end is the point)
+        while True:
             await asyncio.sleep(10)
 
     with pytest.raises(RunawayError, match="still goes on"):
@@ -130,7 +130,7 @@ def test_time_without_end_is_an_error() -> None:
 
 def test_turns_without_end_are_an_error() -> None:
     async def main() -> None:
-        while True:  # noqa: ASYNC110 (likewise)
+        while True:
             await asyncio.sleep(0)
 
     with pytest.raises(RunawayError, match="it still is 0"):

@@ -318,7 +318,7 @@ async def test_the_pool_is_stopped_and_checked_at_the_end() -> None:
 @virtual
 async def test_an_error_in_the_body_comes_out_as_it_is() -> None:
     script = Script()
-    with pytest.raises(ValueError, match="own"):  # noqa: PT012 (the block is what fails)
+    with pytest.raises(ValueError, match="own"):
         async with scripted_pool(script):
             script.misuse.append("planted")
             raise ValueError("own")

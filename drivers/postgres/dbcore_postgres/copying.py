@@ -92,7 +92,7 @@ async def _give_up(connection: Connection) -> None:
 async def _describe(connection: Connection, table: tuple[str, ...], columns: Sequence[str]) -> tuple[int, ...]:
     """Ask for the types of the columns: one trip, which takes along a BEGIN that waits.
 
-    Nothing is remembered: a column of 8 bytes that has become one of another 8 bytes would take the rows without a word.
+    Nothing is remembered: a column of 8 bytes that became one of 8 other bytes would take the rows without a word.
     """
     pgconn = connection.pgconn
     text = f"SELECT {_listed(columns)} FROM {_quoted(table)}".encode()  # noqa: S608 (quoted)

@@ -8,7 +8,7 @@ import psycopg
 
 from dbcore.config import Reset
 from dbcore.errors import DbConnectionError
-from dbcore_postgres.connection import ACTIVE, IDLE, NATIVE, OK, RETIRED, SESSION, Connection, abort
+from dbcore_postgres.connection import ACTIVE, IDLE, NATIVE, OK, RETIRED, SESSION, Connection
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.wire import abandon, simple
 
@@ -66,11 +66,8 @@ async def ping(connection: Connection) -> None:
 
 
 async def _run(connection: Connection, text: bytes) -> None:
-    """Run SQL that nobody waits for: when it is cancelled, the connection is dropped and not cleaned up any further."""
+    """Run SQL for the pool, whose time is limited: a connection that does not answer is dropped at once."""
     try:
-        await simple(connection, text)
+        await simple(connection, text, hasty=True)
     except psycopg.Error as error:
         raise (to_error(error) or DbConnectionError("the connection failed")) from error
-    except BaseException:
-        abort(connection)
-        raise

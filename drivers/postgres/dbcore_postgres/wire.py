@@ -106,8 +106,11 @@ async def receive(connection: Connection) -> PGresult | None:
     return pgconn.get_result()
 
 
-async def collect(connection: Connection) -> list[PGresult]:
-    """Flush, and wait for all results of one command. Raises what it failed with."""
+async def collect(connection: Connection, *, hasty: bool = False) -> list[PGresult]:
+    """Flush, and wait for all results of one command. Raises what it failed with.
+
+    `hasty`: when cancelled, drop the connection in place of cleaning up.
+    """
     pgconn = connection.pgconn
     results: list[PGresult] = []
     try:
@@ -128,7 +131,10 @@ async def collect(connection: Connection) -> list[PGresult]:
         if not (results and results[-1].status == FATAL):
             lost(connection, error)
     except BaseException:
-        await abandon(connection)
+        if hasty:
+            pgconn.finish()
+        else:
+            await abandon(connection)
         raise
     if connection.marks:
         _take_notifications(connection)
@@ -156,13 +162,13 @@ async def fetch(connection: Connection) -> PGresult | None:
     return result
 
 
-async def simple(connection: Connection, text: bytes) -> list[PGresult]:
+async def simple(connection: Connection, text: bytes, *, hasty: bool = False) -> list[PGresult]:
     """Run a text of one or more statements without parameters; all or nothing, as the protocol has it."""
     try:
         connection.pgconn.send_query(text)
     except psycopg.OperationalError as error:
         lost(connection, error)
-    return await collect(connection)
+    return await collect(connection, hasty=hasty)
 
 
 async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:

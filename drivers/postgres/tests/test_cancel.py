@@ -74,12 +74,9 @@ async def test_a_second_cancellation_drops_the_connection(postgres_url: str) -> 
         assert not hooks.is_clean(connection)
 
 
-SLOW = "INSERT INTO {table} SELECT $1::int + count(*) FROM pg_sleep(600)"
-
-
 @pytest.mark.parametrize("many", [False, True])
 async def test_a_cancelled_batch_leaves_nothing(postgres_url: str, many: bool) -> None:
-    async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
+    async with connected(postgres_url) as (_, connection), connected(postgres_url) as (_, admin):
         await script(connection, "CREATE TEMP TABLE things (a int)")
         pid = await backend(connection)
         slow = "INSERT INTO things SELECT $1::int + count(*) FROM pg_sleep($2)"
@@ -176,14 +173,17 @@ async def test_an_abort_wakes_who_waits_by_psycopgs_own_interface(postgres_url: 
 
 
 async def test_a_dropped_connection_is_noticed_by_the_server(postgres_url: str) -> None:
-    async with connected(postgres_url, client_connection_check_interval=0.05) as (_, connection):
-        async with connected(postgres_url) as (_, admin):
-            pid = await backend(connection)
-            task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))
-            abort(connection)
-            await asyncio.wait([task])
+    interval = 0.05
+    async with (
+        connected(postgres_url, client_connection_check_interval=interval) as (_, connection),
+        connected(postgres_url) as (_, admin),
+    ):
+        pid = await backend(connection)
+        task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))
+        abort(connection)
+        await asyncio.wait([task])
 
-            async def gone() -> bool:
-                return not await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid)
+        async def gone() -> bool:
+            return not await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid)
 
-            await until(gone)
+        await until(gone)

@@ -12,7 +12,8 @@ from postgres_connections import connected, failure
 from dbcore.errors import ConflictError, ConstraintError, QueryError, QueryTimeout
 
 TABLE = """
-    CREATE TEMP TABLE parents (id int PRIMARY KEY, email text CONSTRAINT one_email UNIQUE, age int CONSTRAINT adult CHECK (age > 17),
+    CREATE TEMP TABLE parents (
+        id int PRIMARY KEY, email text CONSTRAINT one_email UNIQUE, age int CONSTRAINT adult CHECK (age > 17),
         name text NOT NULL, span int4range, CONSTRAINT no_overlap EXCLUDE USING gist (span WITH &&));
     CREATE TEMP TABLE children (id int CONSTRAINT has_parent REFERENCES parents);
     INSERT INTO parents VALUES (1, 'secret@example.org', 40, 'a', '[1,5)');

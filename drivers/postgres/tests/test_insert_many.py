@@ -19,6 +19,8 @@ from dbcore.errors import ConstraintError, QueryError
 from dbcore.statements.values import Json
 
 NOW = dt.datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=dt.UTC)
+WALL = NOW.replace(tzinfo=None)
+LONG = Decimal("12345678901234567.89")
 
 
 class Colour(enum.Enum):
@@ -31,14 +33,14 @@ COLUMNS: list[tuple[str, list[Any], list[Any] | None]] = [
     ("int4", [-(2**31), 2**31 - 1, None], None),
     ("int8", [-(2**63), 2**63 - 1, None], None),
     ("float8", [1.5, 2, float("inf"), Decimal("2.5"), None], [1.5, 2.0, float("inf"), 2.5, None]),
-    ("numeric", [Decimal("12345678901234567.89"), 3, 1.1, None], [Decimal("12345678901234567.89"), Decimal(3), Decimal("1.1"), None]),
+    ("numeric", [LONG, 3, 1.1, None], [LONG, Decimal(3), Decimal("1.1"), None]),
     ("text", ["a\tb\\n\n", "", "x" * 300_000, Colour.RED, 5, None], ["a\tb\\n\n", "", "x" * 300_000, "red", "5", None]),
     ("bytea", [b"\x00\xff", b"", None], None),
     ("uuid", [uuid.UUID(int=1), str(uuid.UUID(int=2))], [uuid.UUID(int=1), uuid.UUID(int=2)]),
     ("date", [dt.date(1, 1, 1), dt.date(9999, 12, 31), None], None),
     ("time", [dt.time(1, 2, 3, 4)], None),
-    ("timestamp", [NOW.replace(tzinfo=None), NOW, dt.date(2020, 1, 1)], [NOW.replace(tzinfo=None)] * 2 + [dt.datetime(2020, 1, 1)]),
-    ("timestamptz", [NOW, NOW.replace(tzinfo=None)], [NOW, NOW]),
+    ("timestamp", [WALL, NOW, WALL.date()], [WALL, WALL, WALL.replace(hour=0, minute=0, second=0, microsecond=0)]),
+    ("timestamptz", [NOW, WALL], [NOW, NOW]),
     ("interval", [dt.timedelta(days=-1, microseconds=3)], None),
     ("jsonb", [{"a": [1, None]}, Json("x"), '{"a": 1}', None], [{"a": [1, None]}, "x", {"a": 1}, None]),
     ("json", [{"a": [1, None]}, None], None),

@@ -15,9 +15,12 @@ from postgres_connections import Proxy, backend, configured, connected, failure,
 from dbcore.errors import DbConnectionError
 
 # What a holder may leave behind, and a question that has the answer 0 in a session as it was.
+_WORK_MEM = "SELECT (current_setting('work_mem') = '77MB')::int"
+_LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
 LEFT = {
-    "SET": ("SET work_mem = '77MB'", "SELECT (current_setting('work_mem') = '77MB')::int"),
-    "set_config": ("SELECT set_config('work_mem', '77MB', false)", "SELECT (current_setting('work_mem') = '77MB')::int"),
+    "SET": ("SET work_mem = '77MB'", _WORK_MEM),
+    "set_config": ("SELECT set_config('work_mem', '77MB', false)", _WORK_MEM),
+    "block": ("DO $$ BEGIN PERFORM set_config('work_mem', '77MB', false); END $$", _WORK_MEM),
     "role": ("SET ROLE pg_monitor", "SELECT (current_user = 'pg_monitor')::int"),
     "session user": ("SET SESSION AUTHORIZATION pg_monitor", "SELECT (session_user = 'pg_monitor')::int"),
     "listen": ("LISTEN something", "SELECT count(*) FROM pg_listening_channels()"),
@@ -25,9 +28,8 @@ LEFT = {
     "cursor": ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors WHERE name = 'c'"),
     "temporary table": ("CREATE TEMP TABLE left_over (a int)", "SELECT count(to_regclass('left_over'))"),
     "temporary table by select": ("SELECT 1 AS a INTO TEMP left_over", "SELECT count(to_regclass('left_over'))"),
-    "lock": ("SELECT pg_advisory_lock(4711)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"),
-    "block": ("DO $$ BEGIN PERFORM set_config('work_mem', '77MB', false); END $$", "SELECT (current_setting('work_mem') = '77MB')::int"),
-}  # fmt: skip
+    "lock": ("SELECT pg_advisory_lock(4711)", _LOCKS),
+}
 
 
 @pytest.mark.parametrize("what", LEFT)

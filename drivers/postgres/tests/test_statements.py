@@ -97,20 +97,20 @@ async def test_an_int_has_two_widths_and_no_more(postgres_url: str) -> None:
         assert len(connection.prepared) == 2
 
 
-@pytest.mark.parametrize(
-    ("sql", "params", "value"),
-    [
-        ("SELECT count(*) FROM (SELECT 1 LIMIT $1) AS x", (1,), 1),
-        ("SELECT substr('abc', $1)", (2,), "bc"),
-        ("SELECT ('2020-01-30'::date + $1)::text", (2,), "2020-02-01"),
-        ("SELECT 3 = ANY($1)", ([1, 2, 3],), True),
-        ("SELECT $1::numeric", (5,), Decimal(5)),
-        ("SELECT ($1::jsonb)->>'a'", ({"a": "b"},), "b"),
-        ("SELECT $1::json", (Json([1, None]),), [1, None]),
-        ("SELECT $1::jsonb", ('{"a": 1}',), {"a": 1}),
-        ("SELECT $1::text[]", ([],), []),
-    ],
-)
+FITTING: list[tuple[str, tuple[Any, ...], Any]] = [
+    ("SELECT count(*) FROM (SELECT 1 LIMIT $1) AS x", (1,), 1),
+    ("SELECT substr('abc', $1)", (2,), "bc"),
+    ("SELECT ('2020-01-30'::date + $1)::text", (2,), "2020-02-01"),
+    ("SELECT 3 = ANY($1)", ([1, 2, 3],), True),
+    ("SELECT $1::numeric", (5,), Decimal(5)),
+    ("SELECT ($1::jsonb)->>'a'", ({"a": "b"},), "b"),
+    ("SELECT $1::json", (Json([1, None]),), [1, None]),
+    ("SELECT $1::jsonb", ('{"a": 1}',), {"a": 1}),
+    ("SELECT $1::text[]", ([],), []),
+]
+
+
+@pytest.mark.parametrize(("sql", "params", "value"), FITTING)
 async def test_values_fit_where_they_are_wanted(
     postgres_url: str, sql: str, params: tuple[Any, ...], value: Any
 ) -> None:

@@ -18,7 +18,7 @@ from dbcore.config import Reset
 from dbcore.errors import DbConnectionError, TransactionError
 from dbcore_sqlite.errors import breaks_connection, is_busy
 from dbcore_sqlite.job import Job, Native
-from dbcore_sqlite.lane import Gate, Lane
+from dbcore_sqlite.lane import Lane
 from dbcore_sqlite.opening import Place, open_native
 from dbcore_sqlite.settings import SqliteSettings
 
@@ -37,12 +37,11 @@ _PATIENCE = 1.0
 class Home:
     """What the connections of one pool share."""
 
-    __slots__ = ("gate", "lane", "place", "reset", "threads")
+    __slots__ = ("lane", "place", "reset", "threads")
 
-    def __init__(self, place: Place, lane: Lane, gate: Gate, reset: Reset) -> None:
+    def __init__(self, place: Place, lane: Lane, reset: Reset) -> None:
         self.place = place
         self.lane = lane
-        self.gate = gate
         self.reset: Reset = reset
         self.threads: set[threading.Thread] = set()
         """The workers, so that the end of the pool can wait for theirs."""

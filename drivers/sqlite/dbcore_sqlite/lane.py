@@ -8,6 +8,7 @@ really ended. The gate keeps most of those who will need the lane from holding a
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -117,12 +118,14 @@ class Line:
 class Lane:
     """The right to write, held by one connection at a time; with `everything`, to read as well."""
 
-    __slots__ = ("everything", "line", "owner", "task")
+    __slots__ = ("admitted", "everything", "line", "owner", "task")
 
     def __init__(self, line: Line, *, everything: bool) -> None:
         self.line = line
         self.everything = everything
         """There is no WAL: readers and writers shut each other out, so every statement needs the lane."""
+        self.admitted: dict[asyncio.Task[Any], float] = {}
+        """The tasks behind the gate, and until when each will wait for the lane."""
         self.owner: Connection | None = None
         self.task: asyncio.Task[Any] | None = None
         """The task that took it for its owner."""
@@ -153,6 +156,12 @@ class Lane:
                 f"another connection, and {what}. Use that connection for this too, or end its transaction first."
             )
 
+    def time_left(self) -> float | None:
+        """Seconds that the running task's admission has left for the lane; `None` if it was not admitted."""
+        task = asyncio.current_task()
+        deadline = self.admitted.get(task) if task is not None else None
+        return None if deadline is None else deadline - asyncio.get_running_loop().time()
+
     def give(self, connection: Connection) -> None:
         """Give the lane to the next in line; nothing happens if it is not this connection's."""
         if self.owner is connection:
@@ -163,12 +172,11 @@ class Lane:
 class Gate:
     """Lets a few write transactions at a time go on to their checkout; `admit` is `PoolOps.admit`."""
 
-    __slots__ = ("_deadlines", "_lane", "_line")
+    __slots__ = ("_lane", "_line")
 
     def __init__(self, line: Line, lane: Lane) -> None:
         self._line = line
         self._lane = lane
-        self._deadlines: dict[asyncio.Task[Any], float] = {}
 
     async def admit(self, timeout: float | None = None) -> Release:
         """Wait to be let in; the returned function lets the next one in.
@@ -177,17 +185,17 @@ class Gate:
         """
         task = asyncio.current_task()
         self._lane.refuse_own(task)
-        if task is None or task in self._deadlines:
+        if task is None or task in self._lane.admitted:
             return _no_release
         loop = asyncio.get_running_loop()
         limit = self._line.timeout if timeout is None else timeout
         deadline = loop.time() + limit
         if not self._line.enter_now():
             await self._line.enter(limit)
-        self._deadlines[task] = deadline
+        self._lane.admitted[task] = deadline
 
         def release() -> None:
-            if self._deadlines.pop(task, None) is not None:
+            if self._lane.admitted.pop(task, None) is not None:
                 self._line.leave()
 
         return release
@@ -202,13 +210,16 @@ class Gate:
         def report() -> tuple[Stats | None, tuple[Holder, ...]]:
             return (stats() if stats else None), (holders() if holders else ())
 
-        self._line.report = self._lane.line.report = report
+        # Connections know the lane, and a worker of aiosqlite knows its connection for as long as it runs: if they
+        # knew the pool as well, one that nobody refers to any more would never be collected.
+        known = weakref.ref(report)
 
-    def time_left(self) -> float | None:
-        """Seconds that the running task's admission has left for the lane; `None` if it was not admitted."""
-        task = asyncio.current_task()
-        deadline = self._deadlines.get(task) if task is not None else None
-        return None if deadline is None else deadline - asyncio.get_running_loop().time()
+        def report_if_alive() -> tuple[Stats | None, tuple[Holder, ...]]:
+            alive = known()
+            return alive() if alive is not None else _nothing()
+
+        self._line.report = report
+        self._lane.line.report = report_if_alive
 
 
 def _no_release() -> None:

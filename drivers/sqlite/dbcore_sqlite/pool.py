@@ -32,7 +32,7 @@ async def start_pool(config: Config[SqliteSettings]) -> PoolOps[Connection]:
     The writers of the pool line up: `PoolOps.admit` before the checkout of a write transaction. An in-memory database
     lives until `stop`.
     """
-    home, finish = make_home(config)
+    home, gate, finish = make_home(config)
     try:
         ops = await engine.start_pool(
             make_hooks(config, home), config.pool, name=config.name, startup=config.startup, observe=config.observe
@@ -40,21 +40,21 @@ async def start_pool(config: Config[SqliteSettings]) -> PoolOps[Connection]:
     except BaseException:
         await finish()
         raise
-    home.gate.report_with(ops.stats, ops.holders)
+    gate.report_with(ops.stats, ops.holders)
 
     loop = asyncio.get_running_loop()
 
     async def stop() -> None:
         if asyncio.get_running_loop() is loop:  # in another one the pool refuses to stop
-            home.gate.close()
+            gate.close()
         await ops.stop()
         await finish()
 
-    return replace(ops, stop=stop, admit=home.gate.admit)
+    return replace(ops, stop=stop, admit=gate.admit)
 
 
-def make_home(config: Config[SqliteSettings]) -> tuple[Home, Callable[[], Awaitable[None]]]:
-    """Make what the connections of a pool share, and the function that ends it when they are gone."""
+def make_home(config: Config[SqliteSettings]) -> tuple[Home, Gate, Callable[[], Awaitable[None]]]:
+    """Make what the connections of a pool share, the gate before them, and what ends it all when they are gone."""
     settings = config.settings
     keeper: sqlite3.Connection | None = None
     if settings.in_memory:
@@ -67,7 +67,7 @@ def make_home(config: Config[SqliteSettings]) -> tuple[Home, Callable[[], Awaita
     # Without WAL readers and writers shut each other out, unless nobody writes at all.
     shared = settings.in_memory or (settings.journal_mode != "wal" and not settings.read_only)
     lane = Lane(lane_line, everything=shared)
-    home = Home(place, lane, Gate(gate_line, lane), config.pool.reset)
+    home = Home(place, lane, config.pool.reset)
 
     async def finish() -> None:
         gate_line.close()
@@ -79,7 +79,7 @@ def make_home(config: Config[SqliteSettings]) -> tuple[Home, Callable[[], Awaita
         while any(thread.is_alive() for thread in home.threads) and now() < deadline:  # noqa: ASYNC110 (a thread sets no event)
             await asyncio.sleep(0.001)
 
-    return home, finish
+    return home, Gate(gate_line, lane), finish
 
 
 def make_hooks(config: Config[SqliteSettings], home: Home) -> Hooks[Connection]:

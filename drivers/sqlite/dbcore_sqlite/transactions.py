@@ -20,7 +20,7 @@ async def begin(connection: Connection, isolation: Isolation | None, read_only: 
     await connection.quiet()
     read_only = read_only or connection.read_only
     if not read_only or connection.lane.everything:
-        await connection.lane.take(connection, connection.home.gate.time_left())
+        await connection.lane.take(connection, connection.lane.time_left())
     connection.begun = "read" if read_only else "write"
     connection.pending = _READ if read_only else _WRITE
 
