@@ -180,11 +180,11 @@ async def test_stop_pool_and_shutdown_are_stop() -> None:
 
 @seed("conninfo")
 def test_conninfo_is_the_validated_config() -> None:
-    config = db.Config.from_url("postgres://ada:secret@db.internal:5433/app?pool.max_size=7")
+    config = db.Config.from_url("postgres://ada:hunter22@db.internal:5433/app?pool.max_size=7")
     settings: Any = config.settings
     assert (config.driver, settings.host, settings.user) == ("postgres", "db.internal", "ada")
     assert config.pool.max_size == 7
-    assert "secret" not in repr(config)
+    assert "hunter22" not in repr(config)
 
 
 @seed("conninfo_provider")

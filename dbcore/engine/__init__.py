@@ -2,8 +2,8 @@
 
 Where to look: `slots` who holds what, and what follows (growth); `lending` checkout, waiting and release (fairness);
 `connecting` connects and back-off; `readiness` resets and pings; `retirement` the end of a connection; `keeper`
-lifetimes and idle limits; `starting` and `stopping` the pool's own life; `explaining` the texts of timeouts; `guards` loops and
-forks; `tally` the counters; `engine` how they work together.
+lifetimes and idle limits; `starting` and `stopping` the pool's own life; `explaining` the texts of timeouts; `guards`
+loops and forks; `tally` the counters; `engine` how they work together.
 """
 
 from __future__ import annotations

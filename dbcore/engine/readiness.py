@@ -46,6 +46,8 @@ class Readiness(Generic[C]):
 
     async def _reset(self, slot: Slot[C]) -> None:
         engine = self._engine
+        if slot.state is not State.RESETTING:
+            return  # stop() dropped it before this task had its first step
         started = engine.now()
         failure: BaseException | None = None
         try:
@@ -75,6 +77,8 @@ class Readiness(Generic[C]):
 
     async def _ping(self, ping: Callable[[C], Awaitable[None]], slot: Slot[C]) -> None:
         engine = self._engine
+        if slot.state is not State.RESETTING:
+            return  # stop() dropped it before this task had its first step
         engine.tally.pings += 1
         failure: BaseException | None = None
         try:
