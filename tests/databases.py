@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
@@ -94,7 +93,7 @@ def _sqlite(request: pytest.FixtureRequest) -> Iterator[Place]:
             yield lambda sql: native.execute(sql).fetchall()
 
     def seen() -> int:
-        links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
         return links.count(str(path))
 
     yield Place(

@@ -1,4 +1,4 @@
-"""dbcore grew from two older projects. Every name of theirs has its counterpart, exercised here, and its row in the docs."""
+"""dbcore grew from two older projects: every name of theirs has its counterpart, a test here, and a row in the docs."""
 
 from __future__ import annotations
 

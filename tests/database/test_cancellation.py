@@ -68,6 +68,8 @@ async def test_cancelled_twice_it_leaves_and_nobody_gets_the_connection_dirty(
             assert await connection.execute(INSERT, [1, "kept"]) == 1
         await until(lambda: database.stats().idle == 1)
         assert database.stats().size == 1
+        if not busy:
+            assert database.stats().connects == 1, "it was reset, not dropped"
 
 
 async def test_cancelled_at_any_moment_a_transaction_is_whole_or_not_at_all(place: Place) -> None:

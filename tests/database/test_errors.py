@@ -112,7 +112,8 @@ async def test_a_constraint_is_the_same_error_whatever_met_it(place: Place, meth
                 case "batch":
                     await database.batch([(INSERT, [1, SECRET]), (INSERT, [1, SECRET])])
                 case _:
-                    await database.execute_script("INSERT INTO items VALUES (1, 'a'); INSERT INTO items VALUES (1, 'b')")
+                    insert = "INSERT INTO items VALUES (1, 's3cret-value');"
+                    await database.execute_script(insert + insert)
     assert caught.value.kind == "unique"
     assert caught.value.table == "items"
     assert caught.value.driver == place.driver
@@ -137,7 +138,9 @@ async def test_a_lock_that_another_holds_is_a_conflict(place: Place) -> None:
         assert await database.execute(INSERT, [1, "a"]) == 1
 
 
-@pytest.mark.parametrize("sql", ["SELECT * FROM nowhere", "SELEKT", "SELECT no_such_function(1)", "SELECT nothing FROM items"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT * FROM nowhere", "SELEKT", "SELECT no_such_function(1)", "SELECT nothing FROM items"]
+)
 async def test_a_wrong_statement_is_a_query_error_with_its_text(place: Place, sql: str) -> None:
     async with place.items() as database:
         with pytest.raises(db.QueryError) as caught:
@@ -194,9 +197,7 @@ KINDS = [kind for name in errors.__all__ if isinstance(kind := getattr(errors, n
 
 def example(kind: type[db.DbError]) -> db.DbError:
     """An error with every field that its kind has."""
-    stats = db.Stats(
-        size=1, idle=0, in_use=1, connecting=0, resetting=0, closing=0, waiting=2, min_size=0, max_size=1
-    )
+    stats = db.Stats(size=1, idle=0, in_use=1, connecting=0, resetting=0, closing=0, waiting=2, min_size=0, max_size=1)
     holder = db.Holder("task", "file.py:1 in f", 1.5, True)  # noqa: FBT003 (plain values)
     common: dict[str, Any] = {"driver": "some"}
     if kind is db.ConfigError:
@@ -204,7 +205,13 @@ def example(kind: type[db.DbError]) -> db.DbError:
     if kind is db.PoolTimeout:
         return db.PoolTimeout("late", reason="writers", stats=stats, holders=[holder], **common)
     if issubclass(kind, db.ConstraintError):
-        fields = {"kind": "unique", "constraint": "u", "table": "t", "columns": ["a", "b"], "sqlstate": "23505"}
+        fields: dict[str, Any] = {
+            "kind": "unique",
+            "constraint": "u",
+            "table": "t",
+            "columns": ["a", "b"],
+            "sqlstate": "23505",
+        }
         return kind("taken", sql="INSERT", **common, **fields)
     common |= {"retryable": True, "outcome_unknown": True, "sqlstate": "40001"}
     if issubclass(kind, db.QueryError):

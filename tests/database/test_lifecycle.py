@@ -15,8 +15,8 @@ import dbcore as db
 from dbcore.testing import Gate, Script, fails, passes, scripted_driver, settled, virtual, waits
 
 
-def connecting_tasks() -> set[asyncio.Task[Any]]:
-    return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+def other_tasks() -> set[asyncio.Task[Any]]:
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
 # -- open --------------------------------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ async def test_open_does_nothing_yet(place: Place) -> None:
     threads = threading.active_count()
     before = place.seen()
     database = place.open()
-    assert (place.seen(), threading.active_count(), connecting_tasks()) == (before, threads, set())
+    assert (place.seen(), threading.active_count(), other_tasks()) == (before, threads, set())
     assert "not started" in repr(database)
 
 
@@ -77,7 +77,7 @@ def test_start_raises_the_real_reason_quickly(place: Place, caplog: pytest.LogCa
         assert asyncio.get_running_loop().time() - started < 2, what
         assert caught.value.driver == place.driver
         assert "not started" in repr(database)
-        assert connecting_tasks() == set()
+        assert other_tasks() == set()
         shown = f"{caught.value!s} {caught.value!r} {caught.value.args} {caplog.text}"
         assert "wr0ng-secret" not in shown
         assert place.secret is None or place.secret not in shown
@@ -143,7 +143,7 @@ async def test_a_cancelled_start_leaves_nothing_and_can_be_repeated() -> None:
     task.cancel()
     await settled()
     assert task.cancelled()
-    assert connecting_tasks() == set()
+    assert other_tasks() == set()
     async with database:
         assert database.stats().idle == 1
 
@@ -178,7 +178,7 @@ async def test_a_stop_during_start_ends_both() -> None:
     with pytest.raises(db.PoolClosed):
         await starting
     assert script.open == 0
-    assert connecting_tasks() == set()
+    assert other_tasks() == set()
 
 
 # -- stop --------------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ async def test_after_stop_no_task_thread_or_connection_is_left(place: Place) -> 
     threads = set(threading.enumerate())
     async with place.open(pool={"min_size": 3, "max_size": 5}) as database:
         await asyncio.gather(*(database.fetch_value("SELECT 1") for _ in range(20)))
-    assert connecting_tasks() == set()
+    assert other_tasks() == set()
     assert {thread for thread in threading.enumerate() if thread not in threads} == set()
     await until(lambda: place.seen() == 0)
     assert "stopped" in repr(database)
@@ -265,7 +265,7 @@ async def test_a_cancelled_stop_goes_on(place: Place) -> None:
     stopping.cancel()
     await asyncio.wait([stopping])
     await database.stop()
-    assert connecting_tasks() == set()
+    assert other_tasks() == set()
     await until(lambda: place.seen() == 0)
 
 

@@ -171,7 +171,7 @@ async def test_a_connection_object_is_taken_once(place: Place) -> None:
 
 async def test_a_connection_that_was_not_taken_says_how_to(place: Place) -> None:
     async with place.open() as database:
-        with pytest.raises(db.UsageError, match="async with database.connection"):
+        with pytest.raises(db.UsageError, match=r"async with database\.connection"):
             await database.connection().execute("SELECT 1")
 
 

@@ -15,7 +15,9 @@ SECONDS = 30
 """A program that takes longer hangs."""
 
 
-def run(folder: Path, text: str, url: str = "", *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, text: str, url: str = "", *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     program = folder / "program.py"
     program.write_text(text)
     return subprocess.run(

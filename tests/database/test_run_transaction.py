@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -196,7 +197,7 @@ async def test_the_pause_between_tries_grows_and_is_drawn() -> None:
             with pytest.raises(db.ConflictError):
                 await database.run_transaction(work, retries=8)
     rounds = [starts[first : first + 9] for first in range(0, len(starts), 9)]
-    pauses = [[later - earlier for earlier, later in zip(each, each[1:], strict=False)] for each in rounds]
+    pauses = [[later - earlier for earlier, later in itertools.pairwise(each)] for each in rounds]
     longest = [max(column) for column in zip(*pauses, strict=True)]
     assert all(top <= min(0.02 * 2**number, 1.0) for number, top in enumerate(longest))
     assert longest[7] > longest[2] > longest[0] > 0

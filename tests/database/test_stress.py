@@ -1,4 +1,4 @@
-"""Many tasks on a small pool, cancelled and timed out at random: the books balance, and nobody has more than there is."""
+"""Many tasks on a small pool, cancelled and timed out at random: the books balance, every connection stays whole."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 
 import pytest
 
@@ -97,6 +98,24 @@ async def test_a_ping_that_raises_anything_at_all_frees_the_slot(error: Exceptio
         release()
         await settled()
         assert pool.gauges == (1, 0, 0, 0, 0, 0)
+
+
+@virtual
+async def test_of_a_failing_ping_and_the_clean_up_after_it_the_ping_is_told_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Laws: D7."""
+    script = Script()
+    async with scripted_pool(script, max_size=1) as pool:
+        await asyncio.sleep(5)
+        script.ping.then(fails(gone()))
+        script.abort.then(fails(OSError("no abort either")))
+        with caplog.at_level(logging.INFO, "dbcore.pool"):
+            (await pool.checkout())[1]()
+        told = [record.getMessage() for record in caplog.records]
+        assert "ping failed" in told[0]
+        assert "connection lost" in told[0]
+        assert "abort" in told[1]
 
 
 @virtual
@@ -196,6 +215,25 @@ async def test_one_dead_connection_puts_every_idle_one_under_suspicion() -> None
             assert not taken.broken
             release()
         assert pool.stats().lost == 4
+
+
+@virtual
+async def test_a_connection_that_is_of_no_more_use_after_its_holder_puts_the_others_under_suspicion() -> None:
+    """As one whose server has become read-only, where the pool wants one that writes: its reset fails.
+
+    Laws: F9, F10.
+    """
+    script = Script()
+    async with scripted_pool(script, min_size=3, max_size=3, ping_after=None) as pool:
+        connection, release = await pool.checkout()
+        connection.dirty = True
+        script.reset.then(fails(gone()))
+        release()
+        await settled()
+        assert connection.gone
+        assert {call.connection for call in script.of("ping")} == {one.id for one in script.connections[:3]} - {
+            connection.id
+        }
 
 
 @virtual

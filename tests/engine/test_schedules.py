@@ -30,7 +30,7 @@ from dbcore.testing import (
     slow,
 )
 
-SCHEDULES = int(os.environ.get("DBCORE_STRESS", "4500")) // 3
+SCHEDULES = -(-int(os.environ.get("DBCORE_STRESS", "4500")) // 3)
 SEED = os.environ.get("DBCORE_SEED")
 
 DELAYS = (0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 5.0)

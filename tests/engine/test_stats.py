@@ -21,7 +21,7 @@ from dbcore.events import (
     LeakSuspected,
     PoolStopped,
 )
-from dbcore.testing import Script, fails, hangs, scripted_pool, settled, slow, virtual
+from dbcore.testing import Script, fails, hangs, passes, scripted_pool, settled, slow, virtual
 
 
 @virtual
@@ -350,6 +350,49 @@ async def test_an_observer_that_raises_does_not_break_the_pool(caplog: pytest.Lo
         (await pool.checkout())[1]()
         pool.balance()
     assert "bug in the observer" in caplog.text
+
+
+@virtual
+async def test_a_log_handler_may_use_the_pool_that_logs() -> None:
+    """Nothing is locked and nothing half decided while the pool logs, at whatever level.
+
+    Laws: L11.
+    """
+    script, seen = Script(), list[str]()
+
+    class Curious(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            taken = pool.try_checkout()
+            seen.append(f"{record.getMessage()} {pool.stats()} {pool.holders()}")
+            if taken is not None:
+                taken[1]()
+
+    down = DbConnectionError("down", retryable=True)
+    log, curious = logging.getLogger("dbcore.pool"), Curious()
+    async with scripted_pool(script, max_size=2, leak_warning=1) as pool:
+        before = log.level
+        log.addHandler(curious)
+        log.setLevel(logging.DEBUG)
+        try:
+            script.connect.then(fails(down), fails(down))
+            script.reset.then(fails(down))
+            script.close.then(fails(down))
+            script.abort.then(passes(), fails(OSError("no abort either")))
+            connection, release = await pool.checkout()
+            connection.dirty = True
+            waiters = [asyncio.ensure_future(pool.checkout()) for _ in range(3)]
+            await asyncio.sleep(5)
+            release()
+            for waiter in waiters:
+                (await waiter)[1]()
+            await pool.drain()
+            (await pool.checkout())[1]()
+        finally:
+            log.removeHandler(curious)
+            log.setLevel(before)
+        pool.balance()
+    for what in ("connect failed", "leak_warning", "reset failed", "close failed", "abort"):
+        assert any(what in line for line in seen), what
 
 
 @virtual

@@ -83,6 +83,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.read_only_block = False
         self.waiter: asyncio.Future[None] | None = None
         """What the statement that is under way waits for."""
+        self.cleaning: asyncio.Future[None] | None = None
+        """Done when a statement that was cancelled has been ended."""
         self._poll = select.poll()
         self._poll.register(pgconn.socket, select.POLLIN)
 
@@ -161,11 +163,13 @@ def abort(connection: Connection) -> None:
             own.shutdown(socket.SHUT_RDWR)
         return
     waiter, connection.waiter = connection.waiter, None
-    if waiter is not None and not waiter.done() and not waiter.get_loop().is_closed():
+    if waiter is not None and not waiter.get_loop().is_closed():
+        # Also if it was woken and has not run yet: a number that the loop still watches must not be given back.
         loop = waiter.get_loop()
         loop.remove_reader(connection.pgconn.socket)
         loop.remove_writer(connection.pgconn.socket)
-        waiter.set_exception(psycopg.OperationalError("the connection was dropped"))
+        if not waiter.done():
+            waiter.set_exception(psycopg.OperationalError("the connection was dropped"))
     connection.pgconn.finish()
 
 

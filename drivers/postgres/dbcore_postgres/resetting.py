@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 
 import psycopg
@@ -15,6 +17,8 @@ from dbcore_postgres.wire import abandon, simple
 __all__ = ["Resetting", "ping"]
 
 logger = logging.getLogger("dbcore.postgres")
+
+_PATIENCE = 0.1
 
 # Never DISCARD ALL or DEALLOCATE ALL: both end the prepared statements that we and psycopg need. Those made by PREPARE
 # in SQL have names that nobody of us knows, and only they can be in a next holder's way.
@@ -41,10 +45,12 @@ class Resetting:
         pgconn = connection.pgconn
         if connection.marks & RETIRED or pgconn.status != OK:
             raise DbConnectionError("the server ended this session, or is not the one that the pool wants")
-        if connection.waiter is not None or connection.lock.locked() or pgconn.pipeline_status:
-            raise DbConnectionError("a statement, or a pipeline, of its former holder is still under way")
+        if _busy(connection):
+            await _outwait(connection)
         if pgconn.transaction_status == ACTIVE:
             await abandon(connection)
+        if pgconn.pipeline_status:
+            raise DbConnectionError("a pipeline of its former holder is still open")
         text = b""
         if pgconn.transaction_status != IDLE:
             logger.warning("pool %s: a transaction that its holder left open is rolled back", self._pool)
@@ -58,6 +64,25 @@ class Resetting:
         connection.pending = None
         connection.block = connection.read_only_block = False
         connection.marks = 0
+
+
+async def _outwait(connection: Connection) -> None:
+    """Let another task, which still waits for a statement, have its end: end the statement, and wait until it knows."""
+    while _busy(connection):
+        if connection.cleaning is not None:
+            await asyncio.wait([connection.cleaning])
+            continue
+        await connection.cancel_safe()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):  # then the server is told again: it may not have begun before
+                while (waiter := connection.waiter) is not None:
+                    await asyncio.wait([waiter])
+                async with connection.lock:
+                    pass
+
+
+def _busy(connection: Connection) -> bool:
+    return not (connection.waiter is connection.cleaning is None) or connection.lock.locked()
 
 
 async def ping(connection: Connection) -> None:

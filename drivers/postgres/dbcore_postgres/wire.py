@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn
@@ -40,8 +41,12 @@ __all__ = [
     "simple",
 ]
 
+logger = logging.getLogger("dbcore.postgres")
+
 CANCEL_SECONDS = 5.0
 """How long a cancelled statement may take to end before its connection is dropped."""
+_PATIENCE = 0.1
+"""Seconds after which the server is told for the second time; they double from time to time."""
 _PUMP_EVERY = 256
 
 COMMAND_OK = int(pq.ExecStatus.COMMAND_OK)
@@ -240,23 +245,45 @@ async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
     pgconn = connection.pgconn
     if pgconn.status != OK:
         return
+    connection.cleaning = cleaned = asyncio.get_running_loop().create_future()
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
-            await connection.cancel_safe(timeout=CANCEL_SECONDS)
-            await _drain(connection, unsynced=unsynced)
-    except Exception:
+            if unsynced and pgconn.pipeline_status:
+                pgconn.send_query_params(_POISON, None)
+                pgconn.pipeline_sync()
+            patience = _PATIENCE
+            while not await _ended(connection, patience):
+                patience *= 2
+    except Exception as error:
+        # Whatever failed: a connection in an unknown state must not be used again.
+        logger.warning("a cancelled statement could not be ended, its connection is dropped: %r", error)
         pgconn.finish()
     except BaseException:
         pgconn.finish()
         raise
+    finally:
+        connection.cleaning = None
+        cleaned.set_result(None)
 
 
-async def _drain(connection: Connection, *, unsynced: bool) -> None:
+async def _ended(connection: Connection, patience: float) -> bool:
+    """Tell the server to stop, and see whether it does.
+
+    It has to be told again if not: told before it has begun, it takes no notice.
+    """
+    await connection.cancel_safe(timeout=CANCEL_SECONDS)
+    try:
+        async with asyncio.timeout(patience):
+            await _drain(connection)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _drain(connection: Connection) -> None:
+    """Take in all results up to the end of the statement or pipeline. Can be cut short, and begun again."""
     pgconn = connection.pgconn
     in_pipeline = pgconn.pipeline_status != pq.PipelineStatus.OFF
-    if unsynced and in_pipeline:
-        pgconn.send_query_params(_POISON, None)
-        pgconn.pipeline_sync()
     await flush(connection)
     while True:
         result = await receive(connection)

@@ -41,6 +41,19 @@ async def test_a_cancelled_statement_ends_at_the_server_and_its_connection_is_us
             assert await backend(connection) == pid
 
 
+async def test_a_statement_that_is_cancelled_before_the_server_has_begun_is_ended_too(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        pid = await backend(connection)
+        for turns in range(100):
+            task = asyncio.ensure_future(query(connection, "SELECT pg_sleep(600)", ()))
+            for _ in range(turns % 4):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert hooks.is_clean(connection)
+        assert await backend(connection) == pid
+
+
 async def test_a_timeout_ends_the_work_too(postgres_url: str) -> None:
     async with connected(postgres_url) as (hooks, connection):
         with pytest.raises(TimeoutError):
@@ -162,6 +175,19 @@ async def test_an_abort_wakes_who_waits(postgres_url: str) -> None:
         abort(connection)
         assert isinstance(await failure(task), DbConnectionError)
         assert connection.closed
+
+
+async def test_an_abort_leaves_nothing_that_the_event_loop_watches(postgres_url: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with connected(postgres_url) as (_, connection):
+        file = connection.pgconn.socket
+        task = asyncio.ensure_future(query(connection, "SELECT 1", ()))
+        while connection.waiter is None or not connection.waiter.done():  # until it is woken, and has not run
+            await asyncio.sleep(0)
+        abort(connection)
+        assert not loop.remove_reader(file)
+        await asyncio.wait([task])
+        assert task.exception() is not None
 
 
 async def test_an_abort_wakes_who_waits_by_psycopgs_own_interface(postgres_url: str) -> None:

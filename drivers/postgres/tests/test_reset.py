@@ -10,7 +10,8 @@ from dbcore_postgres import Connection, start_pool
 from dbcore_postgres.connection import IDLE, touch
 from dbcore_postgres.statements import query, script
 from dbcore_postgres.streaming import stream
-from postgres_connections import Proxy, backend, configured, connected, failure, rows, start, until
+from dbcore_postgres.transactions import rollback
+from postgres_connections import Proxy, backend, configured, connected, failure, rows, start
 
 from dbcore.errors import DbConnectionError
 
@@ -142,18 +143,32 @@ async def test_an_open_stream_is_ended_by_the_reset(postgres_url: str) -> None:
         assert hooks.is_clean(connection)
 
 
-async def test_a_connection_that_another_task_still_uses_is_given_up(postgres_url: str) -> None:
+@pytest.mark.parametrize("native", [False, True])
+async def test_a_statement_that_another_task_left_running_is_ended_first(postgres_url: str, *, native: bool) -> None:
     async with connected(postgres_url) as (hooks, connection):
-        task = asyncio.ensure_future(query(connection, "SELECT pg_sleep(600)", ()))
+        pid = await backend(connection)
+        slow = "SELECT pg_sleep(600)"
+        task = asyncio.ensure_future(connection.execute(slow) if native else query(connection, slow, ()))
+        await asyncio.sleep(0)
+        assert not hooks.is_clean(connection)
+        await hooks.reset(connection)
+        assert (await failure(task)).sqlstate == "57014"
+        assert hooks.is_clean(connection)
+        assert await backend(connection) == pid
 
-        async def waiting() -> bool:
-            return connection.waiter is not None
 
-        await until(waiting)
-        assert isinstance(await failure(hooks.reset(connection)), DbConnectionError)
-        assert hooks.abort is not None
-        hooks.abort(connection)
-        assert isinstance(await failure(task), DbConnectionError)
+async def test_a_rollback_that_is_still_under_way_is_waited_for(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        for turns in range(1, 6):
+            await start(connection)
+            await rows(connection, "SELECT 1")
+            task = asyncio.ensure_future(rollback(connection))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await hooks.reset(connection)
+            await task
+            assert hooks.is_clean(connection)
+            assert await rows(connection, "SELECT 1") == [(1,)]
 
 
 async def test_a_server_that_turned_read_only_is_left(postgres_url: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 from dbcore_sqlite import Connection, start_pool
 from dbcore_sqlite.connection import connect
+from dbcore_sqlite.job import Job, Native
 from dbcore_sqlite.pool import make_home
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import rollback
@@ -211,3 +213,17 @@ async def test_a_pool_that_nobody_refers_to_leaves_no_thread(tmp_path: Path) -> 
         while set(threading.enumerate()) - before:
             gc.collect()  # a connect may still be under way, and know the pool
             await asyncio.sleep(0.001)
+
+
+async def test_a_job_that_was_cancelled_before_it_began_does_nothing(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        done: list[str] = []
+
+        def work(_: Native) -> None:
+            done.append("work")
+
+        job = Job(work, (), ("BEGIN",), interruptible=True)
+        job.cancelled = True
+        with pytest.raises(sqlite3.OperationalError):
+            job.run(connection.native)
+        assert (done, job.ended, job.begun, connection.native.in_transaction) == ([], True, False, False)

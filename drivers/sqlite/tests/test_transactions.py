@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -161,3 +162,16 @@ async def test_a_transaction_of_text_keeps_the_lane_to_its_end(tmp_path: Path) -
         await run(connection, "COMMIT")
         assert connection.lane.owner is None
         assert await count(connection) == 1
+
+
+async def test_a_transaction_that_only_read_so_far_keeps_other_processes_from_writing(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_write(connection)
+        await count(connection)
+        foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None, timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            foreign.execute("INSERT INTO numbers VALUES (1)")
+        await rollback(connection)
+        foreign.execute("INSERT INTO numbers VALUES (1)")
+        foreign.close()
