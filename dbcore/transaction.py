@@ -233,7 +233,9 @@ class Transaction(Generic[C]):
         access = self._session.access
         driver = access.driver
         async with asyncio.timeout(access.config.pool.reset_timeout):
-            if self._depth:
+            if self._depth and driver.transaction_status is not None and driver.transaction_status(native) == "idle":
+                pass  # the database has rolled back all of it, savepoints and all
+            elif self._depth:
                 await driver.query(native, f"ROLLBACK TO SAVEPOINT {self._savepoint}", ())
                 await driver.query(native, f"RELEASE SAVEPOINT {self._savepoint}", ())
             elif driver.rollback is not None:

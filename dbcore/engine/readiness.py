@@ -69,7 +69,7 @@ class Readiness(Generic[C]):
             if not isinstance(failure, Exception):
                 raise failure
         elif not engine.hooks.is_clean(slot.connection):
-            engine.log.warning("pool %s: connection dropped, for it is not clean after its reset", engine.name)
+            engine.log.debug("pool %s: connection replaced, for its reset could not make it clean", engine.name)
             engine.retirement.retire(slot, "unclean")
         else:
             slot.idle_since = engine.now()

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from config_drivers import AlphaSettings, only_problem
 
-from dbcore.config import Config, connect_with
+from dbcore.config import Config, PoolSettings, connect_with
 from dbcore.config.values import Credentials
+from dbcore.engine import start_pool
 from dbcore.errors import ConfigError, DbConnectionError
 from dbcore.loading import load, resolve
+from dbcore.testing import Script, virtual
 
 
 def config_with(credentials: Credentials) -> Config[AlphaSettings]:
@@ -137,6 +141,30 @@ async def test_a_function_that_fails_is_a_connect_that_failed_and_may_be_tried_a
         assert "broken failed: LookupError" in str(error)
         assert "hunter2" not in str(error)
         assert isinstance(error.__cause__, LookupError)
+
+
+@virtual
+async def test_a_function_that_fails_makes_the_pool_back_off() -> None:
+    """Laws: A18."""
+    asked: list[float] = []
+
+    def vault() -> Mapping[str, Any]:
+        asked.append(asyncio.get_running_loop().time())
+        if len(asked) < 5:
+            raise LookupError("the vault is sealed")
+        return {"password": "fresh"}
+
+    script = Script()
+    hooks = script.hooks()
+    connect = connect_with(config_with(vault), lambda settings: hooks.connect())
+    settings = PoolSettings(min_size=0, backoff_min=1, backoff_max=100)
+    pool = await start_pool(replace(hooks, connect=connect), settings, name="test")
+    _, release = await pool.checkout(1000)
+    release()
+    await pool.stop()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked)]
+    assert len(pauses) == 4
+    assert all(top / 2 <= pause <= top for pause, top in zip(pauses, (1, 2, 4, 8), strict=True))
 
 
 async def test_a_function_that_cancels_itself_fails_and_cancels_nobody() -> None:

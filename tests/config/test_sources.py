@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from config_drivers import only_problem, problems_of
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from dbcore.config import Config
 from dbcore.errors import ConfigError
@@ -55,6 +57,15 @@ def test_the_result_of_load_cannot_be_changed(folder: Path) -> None:
     with pytest.raises(TypeError):
         load("db.toml")["x"] = None  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
     assert folder.exists()
+
+
+def test_a_config_cannot_be_changed(folder: Path) -> None:
+    """Laws: P3."""
+    config = load(folder / "db.toml")["reports"]
+    for target, key in ((config, "name"), (config, "pool"), (config.pool, "max_size"), (config.settings, "host")):
+        with pytest.raises((FrozenInstanceError, ValidationError)):
+            setattr(target, key, "other")
+    assert (config.name, config.pool.max_size, config.settings.host) == ("reports", 20, "db.internal")
 
 
 def test_relative_secret_files_start_in_the_folder_of_the_config(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

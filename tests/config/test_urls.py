@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from urllib.parse import quote
 
 import pytest
@@ -101,6 +102,31 @@ def test_a_password_in_a_url_never_shows(text: str) -> None:
         told = str(caught.value) + repr(caught.value)
         assert "Qx" not in told
         assert "xQ" not in told
+
+
+HIDING_PLACES = (
+    "alpha://u:{}@h/d",
+    "alpha://{}:x@h/d?hots=1",
+    "alpha://h/d?password={}",
+    "alpha://h/d?token={}",
+    "alpha://h/d?pasword={}",
+    "alpha://h/d?user=u&password={}&port=bad",
+    "alpha://h/d#{}",
+    "alpha://h:{}/d",
+)
+
+
+@pytest.mark.parametrize("url", HIDING_PLACES)
+def test_a_secret_shows_from_no_place_of_a_url(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Laws: P1, P4."""
+    secret = "".join(("hun", "ter", "2"))  # the line of the call below stands in the traceback
+    try:
+        config = load_url(url.format(secret))
+    except ConfigError as error:
+        told = "".join(traceback.format_exception(error)) + repr(error) + repr(error.problems)
+    else:
+        told = f"{config!r} {config} {config.settings!r} {config.settings}"
+    assert secret not in told + caplog.text
 
 
 def test_the_keys_of_the_core_may_stand_in_the_query() -> None:

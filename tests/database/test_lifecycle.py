@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import threading
@@ -161,6 +162,25 @@ async def test_a_start_that_is_cancelled_leaves_the_other_starter_to_it() -> Non
     assert first.cancelled()
     assert database.stats().idle == 1
     await database.stop()
+
+
+@virtual
+async def test_use_during_start_is_refused_and_harms_nothing() -> None:
+    """Laws: J11."""
+    gate = Gate()
+    script = Script()
+    script.connect.then(waits(gate))
+    async with contextlib.AsyncExitStack() as stack:
+        database = db.open("scripted://", driver=scripted_driver(script))
+        starting = asyncio.create_task(stack.enter_async_context(database))
+        await settled()
+        for _ in range(2):
+            with pytest.raises(db.UsageError, match="was not started"):
+                await database.execute("write")
+        gate.open()
+        await starting
+        assert await database.execute("write") == 0
+    assert len(script.statements) == 1
 
 
 @virtual

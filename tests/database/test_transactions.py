@@ -10,6 +10,7 @@ from databases import Place
 
 import dbcore as db
 from dbcore.driver import Isolation
+from dbcore.testing import Script, fails, scripted_driver, virtual
 
 INSERT = "INSERT INTO items VALUES ($1, $2)"
 
@@ -362,3 +363,35 @@ async def test_the_timeout_of_a_transaction_is_that_of_its_checkout(place: Place
 
         with pytest.raises(db.PoolTimeout, match=r"0\.05 s"):
             await asyncio.create_task(another())
+
+
+# -- to the step, with a driver that does what it is told --------------------------------------------------------------
+
+
+@virtual
+async def test_an_exception_through_both_levels_rolls_back_once_for_each() -> None:
+    """Laws: O5."""
+    script = Script()
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        with pytest.raises(ZeroDivisionError):
+            async with database.transaction() as tx, tx.transaction():
+                await tx.execute("write")
+                raise ZeroDivisionError
+    texts = [sql for _, sql, _ in script.statements]
+    assert [sql for sql in texts if sql.startswith("ROLLBACK")] == ["ROLLBACK TO SAVEPOINT dbcore_1", "ROLLBACK"]
+
+
+@virtual
+async def test_a_begin_that_fails_leaves_no_transaction_and_gives_the_connection_back() -> None:
+    """Laws: O7."""
+    script = Script()
+    script.query.then(fails(db.QueryError("no transactions today")))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        with pytest.raises(db.QueryError, match="no transactions today"):
+            async with database.transaction():
+                raise AssertionError("its block was entered")
+        assert database.stats().in_use == 0
+        async with database.connection() as connection:
+            assert not connection.in_transaction
+            await connection.execute("write")
+    assert [sql for _, sql, _ in script.statements][-1] == "write"

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from dbcore.errors import QueryError
+from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.encoding import BINARY_TYPES, BinaryRows, Encoder, Misfit, TextRows
 from dbcore_postgres.statements import Trip
-from dbcore_postgres.wire import Command, abandon, collect, flush, lost, pipeline, ready, simple
+from dbcore_postgres.waiting import flush, ready
+from dbcore_postgres.wire import Command, collect, lost, pipeline, simple
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult

@@ -10,9 +10,10 @@ import psycopg
 
 from dbcore.config import Reset
 from dbcore.errors import DbConnectionError
+from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import ACTIVE, IDLE, NATIVE, OK, RETIRED, SESSION, Connection
 from dbcore_postgres.errors import to_error
-from dbcore_postgres.wire import abandon, simple
+from dbcore_postgres.wire import simple
 
 __all__ = ["Resetting", "ping"]
 

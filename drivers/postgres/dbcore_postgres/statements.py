@@ -12,10 +12,11 @@ from psycopg.errors import InvalidSqlStatementName
 
 from dbcore.driver import Result
 from dbcore.errors import QueryError
+from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import IDLE, SESSION, Connection
 from dbcore_postgres.errors import decode_failure, is_stale
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
-from dbcore_postgres.wire import COPY_STATES, TUPLES_OK, Command, abandon, collect, lost, pipeline, simple
+from dbcore_postgres.wire import TUPLES_OK, Command, collect, lost, pipeline, simple
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer

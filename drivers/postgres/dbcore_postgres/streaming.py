@@ -9,10 +9,11 @@ import psycopg
 from psycopg import capabilities, pq
 
 from dbcore.driver import Result
+from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection
 from dbcore_postgres.prepared import Seen
 from dbcore_postgres.statements import BINARY, bind, columns_of, rows_of
-from dbcore_postgres.wire import abandon, fetch, lost, simple
+from dbcore_postgres.wire import fetch, lost, simple
 
 __all__ = ["stream"]
 

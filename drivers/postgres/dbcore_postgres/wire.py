@@ -3,14 +3,13 @@
 psycopg's cursors spend as much Python on a short statement as the server and the network spend time. Here is what is
 left of one: send, wait, take the results. A statement is one trip, whatever goes along with it.
 
-Whatever waits here and is cancelled ends the work at the server first. `abandon` is the one place where that is done.
+Whatever waits here and is cancelled ends the work at the server first, by `abandon`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn
@@ -20,95 +19,28 @@ from psycopg import pq
 from psycopg.errors import error_from_result
 
 from dbcore.errors import UsageError
+from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import ACTIVE, OK, RETIRED, STREAM, Connection
 from dbcore_postgres.errors import LostInTransaction
+from dbcore_postgres.waiting import flush, ready, receive
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-__all__ = [
-    "COPY_STATES",
-    "TUPLES_OK",
-    "Command",
-    "abandon",
-    "collect",
-    "fetch",
-    "flush",
-    "lost",
-    "pipeline",
-    "ready",
-    "refused",
-    "simple",
-]
+__all__ = ["TUPLES_OK", "Command", "collect", "fetch", "lost", "pipeline", "refused", "simple"]
 
-logger = logging.getLogger("dbcore.postgres")
-
-CANCEL_SECONDS = 5.0
-"""How long a cancelled statement may take to end before its connection is dropped."""
-_PATIENCE = 0.1
-"""Seconds after which the server is told for the second time; they double from time to time."""
 _PUMP_EVERY = 256
+"""Commands of a pipeline after which other tasks have a turn."""
 
-COMMAND_OK = int(pq.ExecStatus.COMMAND_OK)
 TUPLES_OK = int(pq.ExecStatus.TUPLES_OK)
-EMPTY = int(pq.ExecStatus.EMPTY_QUERY)
 FATAL = int(pq.ExecStatus.FATAL_ERROR)
-COPY_IN = int(pq.ExecStatus.COPY_IN)
-COPY_OUT = int(pq.ExecStatus.COPY_OUT)
-COPY_BOTH = int(pq.ExecStatus.COPY_BOTH)
 SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
 ABORTED = int(pq.ExecStatus.PIPELINE_ABORTED)
-COPY_STATES = (COPY_IN, COPY_OUT, COPY_BOTH)
-
-# A statement that fails, in place of one that was not sent: without it the end of the pipeline would commit the others.
-_POISON = b"SELECT 1/0 AS cancelled"
 
 Command = tuple[Callable[[], None], Callable[["PGresult"], None] | None]
 """Sends one command of a pipeline; and what gets its result, if it succeeds."""
 
 _RETIRING = frozenset({"57P01", "57P02", "57P03"})
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
-async def ready(connection: Connection, *, writing: bool = False) -> None:
-    """Wait until something can be read, or with `writing` read or written."""
-    loop = asyncio.get_running_loop()
-    file = connection.pgconn.socket
-    waiter: asyncio.Future[None] = loop.create_future()
-    connection.waiter = waiter
-    loop.add_reader(file, _wake, waiter)
-    if writing:
-        loop.add_writer(file, _wake, waiter)
-    try:
-        await waiter
-    finally:
-        # `abort` took both away already: the number of the file may be somebody else's by now.
-        if connection.waiter is waiter:
-            connection.waiter = None
-            loop.remove_reader(file)
-            if writing:
-                loop.remove_writer(file)
-
-
-async def flush(connection: Connection) -> None:
-    """Hand everything to the system; what arrives meanwhile is taken in, or both sides would wait for each other."""
-    pgconn = connection.pgconn
-    while pgconn.flush():
-        await ready(connection, writing=True)
-        pgconn.consume_input()
-
-
-async def receive(connection: Connection) -> PGresult | None:
-    """Wait for the next result of what was sent; `None` when there are no more."""
-    pgconn = connection.pgconn
-    while pgconn.is_busy():
-        await ready(connection)
-        pgconn.consume_input()
-    return pgconn.get_result()
 
 
 async def collect(connection: Connection, *, hasty: bool = False) -> list[PGresult]:
@@ -234,80 +166,6 @@ async def _pump(connection: Connection, take: Callable[[PGresult], None]) -> Non
         elif ended:
             break
         ended = result is None
-
-
-async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
-    """End at the server what nobody waits for any more, and take in what is left of it.
-
-    Afterwards the connection can be used again. If that takes longer than `CANCEL_SECONDS`, or the caller is cancelled
-    once more, the connection is dropped; the server sees that when it next looks (`client_connection_check_interval`).
-    """
-    pgconn = connection.pgconn
-    if pgconn.status != OK:
-        return
-    connection.cleaning = cleaned = asyncio.get_running_loop().create_future()
-    try:
-        async with asyncio.timeout(CANCEL_SECONDS):
-            if unsynced and pgconn.pipeline_status:
-                pgconn.send_query_params(_POISON, None)
-                pgconn.pipeline_sync()
-            patience = _PATIENCE
-            while not await _ended(connection, patience):
-                patience *= 2
-    except Exception as error:
-        # Whatever failed: a connection in an unknown state must not be used again.
-        logger.warning("a cancelled statement could not be ended, its connection is dropped: %r", error)
-        pgconn.finish()
-    except BaseException:
-        pgconn.finish()
-        raise
-    finally:
-        connection.cleaning = None
-        cleaned.set_result(None)
-
-
-async def _ended(connection: Connection, patience: float) -> bool:
-    """Tell the server to stop, and see whether it does.
-
-    It has to be told again if not: told before it has begun, it takes no notice.
-    """
-    await connection.cancel_safe(timeout=CANCEL_SECONDS)
-    try:
-        async with asyncio.timeout(patience):
-            await _drain(connection)
-    except TimeoutError:
-        return False
-    return True
-
-
-async def _drain(connection: Connection) -> None:
-    """Take in all results up to the end of the statement or pipeline. Can be cut short, and begun again."""
-    pgconn = connection.pgconn
-    in_pipeline = pgconn.pipeline_status != pq.PipelineStatus.OFF
-    await flush(connection)
-    while True:
-        result = await receive(connection)
-        if result is None:
-            if not in_pipeline:
-                return
-        elif result.status == SYNC:
-            pgconn.exit_pipeline_mode()
-            return
-        elif result.status == COPY_IN:
-            pgconn.put_copy_end(b"cancelled")
-            await flush(connection)
-        elif result.status in COPY_STATES:
-            await _skip_copy(connection)
-
-
-async def _skip_copy(connection: Connection) -> None:
-    while True:
-        size, _ = connection.pgconn.get_copy_data(1)
-        if size < 0:
-            return
-        if size == 0:
-            await ready(connection)
-            connection.pgconn.consume_input()
 
 
 def refused(connection: Connection, result: PGresult) -> NoReturn:

@@ -1,0 +1,101 @@
+"""The end of a statement that nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from psycopg import pq
+
+from dbcore_postgres.connection import OK, Connection
+from dbcore_postgres.waiting import flush, ready, receive
+
+__all__ = ["COPY_STATES", "abandon"]
+
+logger = logging.getLogger("dbcore.postgres")
+
+CANCEL_SECONDS = 5.0
+"""How long a cancelled statement may take to end before its connection is dropped."""
+_PATIENCE = 0.1
+"""Seconds after which the server is told for the second time; they double from time to time."""
+
+SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
+COPY_IN = int(pq.ExecStatus.COPY_IN)
+COPY_STATES = (COPY_IN, int(pq.ExecStatus.COPY_OUT), int(pq.ExecStatus.COPY_BOTH))
+
+# A statement that fails, in place of one that was not sent: without it the end of the pipeline would commit the others.
+_POISON = b"SELECT 1/0 AS cancelled"
+
+
+async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
+    """End at the server what nobody waits for any more, and take in what is left of it.
+
+    Afterwards the connection can be used again. If that takes longer than `CANCEL_SECONDS`, or the caller is cancelled
+    once more, the connection is dropped; the server sees that when it next looks (`client_connection_check_interval`).
+    """
+    pgconn = connection.pgconn
+    if pgconn.status != OK:
+        return
+    connection.cleaning = cleaned = asyncio.get_running_loop().create_future()
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            if unsynced and pgconn.pipeline_status:
+                pgconn.send_query_params(_POISON, None)
+                pgconn.pipeline_sync()
+            patience = _PATIENCE
+            while not await _ended(connection, patience):
+                patience *= 2
+    except Exception as error:
+        # Whatever failed: a connection in an unknown state must not be used again.
+        logger.warning("a cancelled statement could not be ended, its connection is dropped: %r", error)
+        pgconn.finish()
+    except BaseException:
+        pgconn.finish()
+        raise
+    finally:
+        connection.cleaning = None
+        cleaned.set_result(None)
+
+
+async def _ended(connection: Connection, patience: float) -> bool:
+    """Tell the server to stop, and see whether it does.
+
+    It has to be told again if not: told before it has begun, it takes no notice.
+    """
+    await connection.cancel_safe(timeout=CANCEL_SECONDS)
+    try:
+        async with asyncio.timeout(patience):
+            await _drain(connection)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _drain(connection: Connection) -> None:
+    """Take in all results up to the end of the statement or pipeline. Can be cut short, and begun again."""
+    pgconn = connection.pgconn
+    in_pipeline = pgconn.pipeline_status != pq.PipelineStatus.OFF
+    await flush(connection)
+    while True:
+        result = await receive(connection)
+        if result is None:
+            if not in_pipeline:
+                return
+        elif result.status == SYNC:
+            pgconn.exit_pipeline_mode()
+            return
+        elif result.status == COPY_IN:
+            pgconn.put_copy_end(b"cancelled")
+            await flush(connection)
+        elif result.status in COPY_STATES:
+            await _skip_copy(connection)
+
+
+async def _skip_copy(connection: Connection) -> None:
+    while True:
+        size, _ = connection.pgconn.get_copy_data(1)
+        if size < 0:
+            return
+        if size == 0:
+            await ready(connection)
+            connection.pgconn.consume_input()

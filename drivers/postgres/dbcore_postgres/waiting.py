@@ -1,0 +1,55 @@
+"""Waiting for the socket of a connection, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from dbcore_postgres.connection import Connection
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+__all__ = ["flush", "ready", "receive"]
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+async def ready(connection: Connection, *, writing: bool = False) -> None:
+    """Wait until something can be read, or with `writing` read or written."""
+    loop = asyncio.get_running_loop()
+    file = connection.pgconn.socket
+    waiter: asyncio.Future[None] = loop.create_future()
+    connection.waiter = waiter
+    loop.add_reader(file, _wake, waiter)
+    if writing:
+        loop.add_writer(file, _wake, waiter)
+    try:
+        await waiter
+    finally:
+        # `abort` took both away already: the number of the file may be somebody else's by now.
+        if connection.waiter is waiter:
+            connection.waiter = None
+            loop.remove_reader(file)
+            if writing:
+                loop.remove_writer(file)
+
+
+async def flush(connection: Connection) -> None:
+    """Hand everything to the system; what arrives meanwhile is taken in, or both sides would wait for each other."""
+    pgconn = connection.pgconn
+    while pgconn.flush():
+        await ready(connection, writing=True)
+        pgconn.consume_input()
+
+
+async def receive(connection: Connection) -> PGresult | None:
+    """Wait for the next result of what was sent; `None` when there are no more."""
+    pgconn = connection.pgconn
+    while pgconn.is_busy():
+        await ready(connection)
+        pgconn.consume_input()
+    return pgconn.get_result()
