@@ -189,6 +189,7 @@ def test_conninfo_is_the_validated_config() -> None:
 
 @seed("conninfo_provider")
 async def test_conninfo_provider_is_the_credentials_function(postgres_url: str) -> None:
+    """Laws: A17."""
     asked: list[int] = []
 
     async def provide() -> dict[str, str]:
@@ -251,6 +252,7 @@ async def test_acquire_txn_is_transaction() -> None:
 @seed("release")
 @virtual
 async def test_release_serves_the_oldest_waiter() -> None:
+    """Laws: C1."""
     served: list[str] = []
 
     async def wait(name: str) -> None:

@@ -59,6 +59,7 @@ async def test_without_credentials_the_settings_are_used() -> None:
 
 
 async def test_a_plain_function_is_asked_for_every_connection() -> None:
+    """Laws: A17, P3."""
     given = iter(["a", "b"])
     connect = connect_with(config_with(lambda: {"password": next(given)}), passwords)
     assert [await connect(), await connect()] == ["u:a", "u:b"]
@@ -70,6 +71,7 @@ async def test_an_async_function_is_awaited() -> None:
 
 
 async def test_connects_that_begin_together_share_one_call() -> None:
+    """Laws: A19."""
     provider = Provider()
     connect = connect_with(config_with(provider), passwords)
     assert await asyncio.gather(*(connect() for _ in range(10))) == ["u:p1"] * 10
@@ -103,6 +105,7 @@ async def test_the_call_ends_with_the_last_one_who_waits_and_nobody_joins_it_the
 
 
 async def test_an_authentication_failure_asks_once_more() -> None:
+    """Laws: A20."""
     provider = Provider()
 
     async def connect(settings: AlphaSettings) -> str:
@@ -129,6 +132,8 @@ async def test_a_connect_that_goes_on_failing_is_not_asked_for_again(sqlstate: s
 
 
 async def test_a_function_that_fails_is_a_connect_that_failed_and_may_be_tried_again() -> None:
+    """Laws: A18."""
+
     def broken() -> Mapping[str, Any]:
         raise LookupError("hunter2")
 
@@ -187,6 +192,8 @@ async def test_a_function_that_cancels_itself_fails_and_cancels_nobody() -> None
     ],
 )
 async def test_an_answer_that_does_not_fit_is_a_config_error_without_its_values(answer: Any, told: str) -> None:
+    """Laws: A13."""
+
     def giving() -> Any:
         return answer
 

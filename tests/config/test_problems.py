@@ -112,6 +112,7 @@ def test_a_config_error_survives_pickling() -> None:
 def test_a_mistake_has_its_place_its_reason_and_its_cure(
     table: dict[Any, Any], where: str, what: str, cure: str
 ) -> None:
+    """Laws: A1."""
     problem = only_problem({"driver": "alpha", **table})
     assert (problem.where, problem.what) == (f"config: {where}" if where else "config", what)
     assert cure in problem.cure
@@ -156,6 +157,7 @@ def test_an_unknown_driver_does_not_hide_the_other_problems() -> None:
     ],
 )
 def test_values_that_exclude_each_other_are_a_problem(pool: dict[str, Any], where: str, what: str) -> None:
+    """Laws: A1, A2."""
     problem = only_problem({"driver": "alpha", "pool": pool})
     assert (problem.where, problem.what) == (f"config: pool.{where}", what)
     with pytest.raises(ValidationError, match="larger than"):
@@ -221,6 +223,7 @@ SECRET = st.text(min_size=8).filter(lambda text: len(set(text)) > 3)
     table=st.dictionaries(st.sampled_from(["port", "ratio", "tls", "low", "hots", "tags"]), st.integers() | st.text()),
 )
 def test_secrets_never_show_in_errors_or_configs(secret: str, table: dict[str, Any]) -> None:
+    """Laws: P4."""
     marked = f"Qx{secret}xQ"
     written = marked.replace("${", "$${")
     source = {"driver": "alpha", "password": written, "token": written, "port": written, **table}

@@ -170,6 +170,7 @@ def test_an_observer_is_kept_and_does_not_show() -> None:
 def test_a_file_that_cannot_be_read_is_one_problem_that_shows_nothing_of_it(
     tmp_path: Path, content: str, what: str
 ) -> None:
+    """Laws: P4."""
     file = tmp_path / "db.toml"
     file.write_text(content)
     problem = only_problem(file)

@@ -66,6 +66,7 @@ def test_a_url_is_taken_apart(url: str, keys: dict[str, str]) -> None:
     ],
 )
 def test_what_is_no_good_url_is_told_without_showing_it(url: str) -> None:
+    """Laws: P4."""
     with pytest.raises(BadUrl) as caught:
         split_url(url).keys()
     told = caught.value.what + caught.value.cure
@@ -95,6 +96,7 @@ def test_any_text_as_a_url_is_a_config_or_a_config_error(text: str) -> None:
 
 @given(st.text("0123456789abcdef/?#@:%&=. ", min_size=6))
 def test_a_password_in_a_url_never_shows(text: str) -> None:
+    """Laws: P1."""
     secret = f"Qx{text}xQ"
     for url in (f"alpha://u:{secret}@h:bad/d", f"alpha://u:{secret}@h/d?hots=1", f"gamma://u:{secret}@h"):
         with pytest.raises(ConfigError) as caught:

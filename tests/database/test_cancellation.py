@@ -52,6 +52,7 @@ async def test_a_cancelled_transaction_is_rolled_back_before_its_block_is_left(p
 async def test_cancelled_twice_it_leaves_and_nobody_gets_the_connection_dirty(
     place: Place, turns: int, *, busy: bool
 ) -> None:
+    """Laws: E9."""
     async with place.items(pool={"max_size": 1}) as database:
         writer = Writer(database, place, busy=busy)
         await writer.inside.wait()
@@ -134,6 +135,7 @@ async def test_a_cancelled_begin_leaves_nothing(place: Place) -> None:
 
 @virtual
 async def test_a_second_cancellation_leaves_while_the_rollback_goes_on() -> None:
+    """Laws: E9."""
     gate = Gate()
     script = Script()
     script.query.then(passes(), passes(), waits(gate))  # BEGIN, the statement, ROLLBACK

@@ -273,6 +273,7 @@ TREE: dict[type[BaseException], list[type[BaseException]]] = {
 
 
 def test_the_tree_of_errors() -> None:
+    """Laws: D11."""
     for base, kinds in TREE.items():
         for kind in kinds:
             assert issubclass(kind, base), (kind, base)

@@ -24,6 +24,7 @@ def other_tasks() -> set[asyncio.Task[Any]]:
 
 
 async def test_open_does_nothing_yet(place: Place) -> None:
+    """Laws: M2."""
     threads = threading.active_count()
     before = place.seen()
     database = place.open()
@@ -32,6 +33,7 @@ async def test_open_does_nothing_yet(place: Place) -> None:
 
 
 def test_open_needs_no_event_loop(place: Place) -> None:
+    """Laws: M1."""
     assert place.open().driver == place.driver
 
 
@@ -56,12 +58,14 @@ async def test_start_opens_the_smallest_number_of_connections(place: Place) -> N
 
 
 async def test_start_twice_is_harmless(place: Place) -> None:
+    """Laws: A25, J10."""
     async with place.open(pool={"min_size": 1}) as database:
         await database.start()
         assert database.stats().connects == 1
 
 
 async def test_start_from_many_tasks_makes_one_pool(place: Place) -> None:
+    """Laws: J10."""
     database = place.open(pool={"min_size": 1})
     await asyncio.gather(*(database.start() for _ in range(10)))
     assert database.stats().connects == 1
@@ -70,6 +74,8 @@ async def test_start_from_many_tasks_makes_one_pool(place: Place) -> None:
 
 
 def test_start_raises_the_real_reason_quickly(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Laws: A24, P1."""
+
     async def start(what: str, url: str, word: str) -> None:
         database = db.open(url)
         started = asyncio.get_running_loop().time()
@@ -88,6 +94,7 @@ def test_start_raises_the_real_reason_quickly(place: Place, caplog: pytest.LogCa
 
 
 async def test_start_may_be_tried_again(place: Place) -> None:
+    """Laws: J16."""
     for url, _ in place.unreachable.values():
         database = db.open(url)
         for _ in range(2):
@@ -125,6 +132,7 @@ async def test_startup_try_starts_without_a_database_and_waits_for_it(place: Pla
 
 @virtual
 async def test_startup_try_serves_when_the_database_is_back() -> None:
+    """Laws: A23."""
     script = Script()
     script.connect.then(fails(db.DbConnectionError("away", retryable=True)), passes())
     driver = scripted_driver(script, {"SELECT 1": [(1,)]})
@@ -205,6 +213,7 @@ async def test_a_stop_during_start_ends_both() -> None:
 
 
 async def test_after_stop_no_task_thread_or_connection_is_left(place: Place) -> None:
+    """Laws: J8."""
     threads = set(threading.enumerate())
     async with place.open(pool={"min_size": 3, "max_size": 5}) as database:
         await asyncio.gather(*(database.fetch_value("SELECT 1") for _ in range(20)))
@@ -247,6 +256,7 @@ async def test_stop_waits_for_who_still_holds_a_connection(place: Place) -> None
 
 
 async def test_stop_fails_those_who_wait(place: Place) -> None:
+    """Laws: J2."""
     async with place.open(pool={"max_size": 1}) as database:
         async with database.connection():
             waiting = asyncio.create_task(database.fetch_value("SELECT 1"))
@@ -258,6 +268,7 @@ async def test_stop_fails_those_who_wait(place: Place) -> None:
 
 
 async def test_stop_cuts_off_who_never_lets_go_and_says_whom(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Laws: J4."""
     async with place.open(pool={"stop_timeout": 0.1, "max_size": 2}) as database:
         started = asyncio.Event()
 
@@ -278,6 +289,7 @@ async def test_stop_cuts_off_who_never_lets_go_and_says_whom(place: Place, caplo
 
 
 async def test_a_cancelled_stop_goes_on(place: Place) -> None:
+    """Laws: E13."""
     database = place.open()
     await database.start()
     stopping = asyncio.create_task(database.stop())
@@ -300,6 +312,7 @@ async def test_an_exception_in_the_block_stops_the_database(place: Place) -> Non
 
 
 async def test_drain_replaces_every_connection(place: Place) -> None:
+    """Laws: J12."""
     async with place.open(pool={"min_size": 2, "max_size": 2}) as database:
         async with database.connection() as held:
             await database.drain()

@@ -68,6 +68,7 @@ USES: dict[str, Use] = {
 
 @pytest.mark.parametrize("use", USES)
 async def test_before_start_everything_is_refused(place: Place, use: str) -> None:
+    """Laws: J1."""
     database = place.open()
     with pytest.raises(db.UsageError, match=r"'main' was not started.*async with") as caught:
         await USES[use](database)
@@ -76,6 +77,7 @@ async def test_before_start_everything_is_refused(place: Place, use: str) -> Non
 
 @pytest.mark.parametrize("use", [name for name in USES if name not in ("stats", "holders", "pool")])
 async def test_after_stop_everything_is_refused_as_closed(place: Place, use: str) -> None:
+    """Laws: J1."""
     async with place.open() as database:
         pass
     with pytest.raises(db.PoolClosed, match="stopped") as caught:
@@ -84,6 +86,7 @@ async def test_after_stop_everything_is_refused_as_closed(place: Place, use: str
 
 
 async def test_a_stopped_database_cannot_be_started_again(place: Place) -> None:
+    """Laws: J9, J16."""
     async with place.open() as database:
         pass
     with pytest.raises(db.PoolClosed, match="open it anew"):
@@ -114,6 +117,7 @@ async def test_a_raw_checkout_after_stop_is_refused(place: Place) -> None:
 
 
 async def test_a_connection_is_refused_after_its_release_with_the_place_of_it(place: Place) -> None:
+    """Laws: K4, K7."""
     async with place.open() as database:
         async with database.connection() as connection:
             pass
@@ -144,6 +148,7 @@ async def test_the_connection_of_a_transaction_is_refused_after_its_end(place: P
 
 
 async def test_a_stale_connection_does_not_touch_the_next_holder(place: Place) -> None:
+    """Laws: K5."""
     async with place.open(pool={"max_size": 1}) as database:
         async with database.connection() as stale:
             pass
@@ -179,6 +184,7 @@ async def test_a_connection_that_was_not_taken_says_how_to(place: Place) -> None
 
 
 async def test_two_tasks_at_once_are_refused_with_both_names(place: Place) -> None:
+    """Laws: O9."""
     async with place.open() as database, database.connection() as connection:
         first = asyncio.create_task(connection.execute(place.endless), name="the-first")
         await asyncio.sleep(0)
@@ -223,6 +229,7 @@ def in_another_loop(work: Callable[[], Awaitable[Any]]) -> BaseException | None:
 
 @pytest.mark.parametrize("use", ["connection", "transaction", "fetch_value", "execute_many", "stream", "drain"])
 async def test_another_event_loop_is_refused_and_harms_nothing(place: Place, use: str) -> None:
+    """Laws: M3."""
     async with place.open(pool={"max_size": 1}) as database:
         error = await asyncio.to_thread(in_another_loop, lambda: USES[use](database))
         assert isinstance(error, db.UsageError), error
@@ -304,6 +311,7 @@ asyncio.run(main())
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this platform")
 @pytest.mark.parametrize("way", ["exit", "stop"])
 def test_a_forked_child_is_refused_and_the_parent_goes_on(place: Place, tmp_path: Path, way: str) -> None:
+    """Laws: M5."""
     program = tmp_path / "fork.py"
     program.write_text(FORK)
     environment = {**os.environ, "DATABASE_URL": place.url, "WAY": way}

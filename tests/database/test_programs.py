@@ -241,6 +241,7 @@ runner.close()
 
 
 def test_a_program_that_stops_is_silent(place: Place, tmp_path: Path) -> None:
+    """Laws: J18."""
     done = run(tmp_path, STOPPED_LATE, place.url, "-W", "error", "-X", "dev")
     assert (done.stdout, done.stderr, done.returncode) == ("1\n", "", 0)
 

@@ -72,6 +72,7 @@ async def test_a_real_conflict_is_overcome_when_the_other_lets_go(place: Place) 
 
 
 async def test_a_transaction_is_tried_again_on_a_pool_of_one(place: Place) -> None:
+    """Laws: C14."""
     work = Work(conflict(), conflict())
     async with place.items(pool={"max_size": 1}) as database:
         async with asyncio.timeout(20):
@@ -80,6 +81,7 @@ async def test_a_transaction_is_tried_again_on_a_pool_of_one(place: Place) -> No
 
 
 async def test_the_connection_is_free_between_two_tries(place: Place) -> None:
+    """Laws: C14."""
     held: list[int] = []
     async with place.items(pool={"max_size": 1}) as database:
         work = Work(conflict())

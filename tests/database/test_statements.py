@@ -127,6 +127,8 @@ async def test_run_gives_a_connection_and_returns_what_the_function_returned(pla
 
 
 async def test_run_releases_the_connection_when_the_function_raises(place: Place) -> None:
+    """Laws: K8."""
+
     async def work(connection: db.Connection[Any]) -> None:
         raise ZeroDivisionError
 

@@ -90,6 +90,7 @@ class Storm:
 
 
 async def test_a_pool_of_five_survives_a_storm_of_400_tasks(place: Place) -> None:
+    """Laws: C10."""
     events: list[Event] = []
     database = place.open(observe=events.append, pool={"min_size": 1, "max_size": SIZE, "checkout_timeout": 60})
     most_seen = 0

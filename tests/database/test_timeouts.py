@@ -56,6 +56,7 @@ async def test_a_timeout_leaves_no_work_at_the_database(place: Place) -> None:
 
 
 async def test_a_cancelled_statement_leaves_the_connection_usable(place: Place) -> None:
+    """Laws: E7."""
     async with place.open() as database, database.connection() as connection:
         for _ in range(5):
             task = asyncio.create_task(connection.execute(place.endless))
@@ -149,6 +150,8 @@ async def test_observe_hears_of_each_statement(place: Place) -> None:
 
 
 async def test_what_observe_raises_harms_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Laws: L8."""
+
     def raising(event: Event) -> None:
         raise ZeroDivisionError
 

@@ -32,6 +32,7 @@ async def test_a_transaction_commits_when_its_block_ends(place: Place) -> None:
 
 
 async def test_nobody_else_sees_what_is_not_committed(place: Place) -> None:
+    """Laws: O1."""
     async with place.items() as database, database.transaction() as tx:
         await tx.execute(INSERT, [1, "a"])
         with place.outside() as ask:
@@ -39,6 +40,7 @@ async def test_nobody_else_sees_what_is_not_committed(place: Place) -> None:
 
 
 async def test_an_exception_rolls_back_and_goes_through_unchanged(place: Place) -> None:
+    """Laws: E14, O6."""
     error = ZeroDivisionError("mine")
     async with place.items() as database:
         with pytest.raises(ZeroDivisionError) as caught:
@@ -53,6 +55,7 @@ async def test_an_exception_rolls_back_and_goes_through_unchanged(place: Place) 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
 async def test_what_is_no_exception_rolls_back_too(place: Place, kind: type[BaseException]) -> None:
+    """Laws: O6."""
     async with place.items() as database:
         with pytest.raises(kind):
             async with database.transaction() as tx:
@@ -94,6 +97,8 @@ async def test_a_rollback_has_happened_when_the_block_is_left(place: Place) -> N
 
 
 async def test_several_transactions_run_side_by_side_and_all_are_kept(place: Place) -> None:
+    """Laws: O1."""
+
     async def work(database: db.Database, number: int) -> None:
         async with database.transaction() as tx:
             await tx.execute(INSERT, [number, "a"])
@@ -110,6 +115,7 @@ async def test_several_transactions_run_side_by_side_and_all_are_kept(place: Pla
 
 
 async def test_rollback_ends_a_transaction_early_without_an_exception(place: Place) -> None:
+    """Laws: O2."""
     async with place.items() as database:
         async with database.transaction() as tx:
             await tx.execute(INSERT, [1, "a"])
@@ -119,6 +125,7 @@ async def test_rollback_ends_a_transaction_early_without_an_exception(place: Pla
 
 
 async def test_statements_after_rollback_are_refused_until_the_block_is_left(place: Place) -> None:
+    """Laws: O2."""
     async with place.items() as database, database.connection() as connection:
         async with connection.transaction() as tx:
             await tx.rollback()
@@ -224,6 +231,7 @@ async def test_a_savepoint_has_no_isolation_of_its_own(place: Place, options: di
 
 
 async def test_savepoints_left_out_of_order_by_two_tasks_name_both(place: Place) -> None:
+    """Laws: O9."""
     outer_open, inner_open, outer_left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def outer(connection: db.Connection[Any]) -> None:
@@ -260,6 +268,8 @@ async def test_savepoints_left_out_of_order_by_two_tasks_name_both(place: Place)
 
 
 async def test_a_caught_error_dooms_where_the_database_says_so(place: Place) -> None:
+    """Laws: O4."""
+
     async def work(database: db.Database) -> None:
         async with database.transaction() as tx:
             await tx.execute(INSERT, [1, "a"])
@@ -287,6 +297,7 @@ async def test_an_error_that_leaves_the_block_is_not_replaced_by_a_transaction_e
 
 
 async def test_a_transaction_that_was_ended_by_text_is_no_success(place: Place) -> None:
+    """Laws: O4."""
     async with place.items() as database:
         with pytest.raises(db.TransactionError):
             async with database.transaction() as tx:

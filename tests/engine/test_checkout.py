@@ -47,7 +47,7 @@ async def test_an_uncontended_checkout_does_not_suspend() -> None:
 
 @virtual
 async def test_a_checkout_is_served_when_the_connect_has_succeeded_and_not_before() -> None:
-    """Laws: A22."""
+    """Laws: A11, A22."""
     script = Script()
     script.connect.always(slow(2))
     async with scripted_pool(script, min_size=0) as pool:
@@ -183,7 +183,7 @@ async def test_a_short_spike_is_served_by_connections_that_come_back() -> None:
 
 @virtual
 async def test_growth_goes_on_while_somebody_waits_up_to_max_size() -> None:
-    """Laws: A16."""
+    """Laws: A14, A16."""
     script = Script()
     async with scripted_pool(script, max_size=8) as pool:
         script.connect.always(slow(1))

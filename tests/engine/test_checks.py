@@ -287,7 +287,7 @@ async def test_a_connection_made_after_the_death_is_not_suspected() -> None:
 async def test_many_dead_idle_connections_cost_one_connect_time() -> None:
     """Ten dead ones whose pings take a second each to fail; a new connect takes two.
 
-    Laws: F5, F6.
+    Laws: F5, F6, G3.
     """
     script = Script()
     async with scripted_pool(script, min_size=10, max_size=10) as pool:

@@ -92,7 +92,7 @@ async def test_after_a_permanent_failure_was_mended_the_pool_is_well_again() -> 
 
 @virtual
 async def test_any_other_error_of_a_connect_is_permanent() -> None:
-    """Laws: A5, A12, A13."""
+    """Laws: A5, A12, N7."""
     script = Script()
     async with scripted_pool(script, min_size=0) as pool:
         script.connect.then(fails(ValueError("not a connection at all")))
@@ -152,7 +152,7 @@ async def test_a_waiter_behind_a_failed_connect_is_served_by_the_next() -> None:
 
 @virtual
 async def test_pauses_double_up_to_the_limit_and_are_spread() -> None:
-    """Laws: N1, N2."""
+    """Laws: G3, N1, N2."""
     script = Script()
     script.outage = down()
     async with scripted_pool(script, startup="try", backoff_min=1, backoff_max=16) as pool:

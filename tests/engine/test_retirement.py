@@ -20,7 +20,7 @@ def closed_at(script: Script, connection: FakeConnection) -> float:
 
 @virtual
 async def test_an_idle_connection_is_replaced_when_its_time_has_come() -> None:
-    """Laws: I1, I12."""
+    """Laws: G5, I1, I12."""
     script = Script()
     async with scripted_pool(script, max_lifetime=100) as pool:
         await asyncio.sleep(101)
@@ -255,7 +255,7 @@ async def test_the_pool_stays_open_while_and_after_it_drains() -> None:
 
 @virtual
 async def test_a_stopped_pool_cannot_be_drained() -> None:
-    """Laws: B9, J1."""
+    """Laws: J1."""
     async with scripted_pool() as pool:
         await pool.stop()
         with pytest.raises(PoolClosed):

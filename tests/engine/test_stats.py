@@ -292,7 +292,7 @@ async def test_every_connection_is_announced_when_it_opens_and_when_it_ends() ->
 
 @virtual
 async def test_checkouts_resets_and_connects_are_announced_with_their_times() -> None:
-    """Laws: L10, D8."""
+    """Laws: D8, L2, L10."""
     script, events = Script(), list[Event]()
     script.connect.then(fails(DbConnectionError("down", retryable=True)), slow(2))
     async with scripted_pool(script, min_size=0, max_size=1, observe=events.append) as pool:

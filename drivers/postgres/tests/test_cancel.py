@@ -74,6 +74,7 @@ async def test_a_cancelled_statement_dooms_its_transaction_and_no_more(postgres_
 
 
 async def test_a_second_cancellation_drops_the_connection(postgres_url: str) -> None:
+    """Laws: E7."""
     async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
         pid = await backend(connection)
         task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))

@@ -65,6 +65,7 @@ async def test_too_many_clients_may_pass() -> None:
 
 
 async def test_an_error_shows_no_password(postgres_url: str) -> None:
+    """Laws: P2."""
     error = await refusal(changed(postgres_url, password="hunter2"))
     assert "hunter2" not in f"{error!r} {error} {error.args} {error.__cause__!r}"
 
@@ -91,6 +92,7 @@ async def test_of_several_hosts_the_fitting_one_is_taken(postgres_url: str) -> N
 
 
 async def test_a_cancelled_connect_leaves_nothing_behind(postgres_url: str) -> None:
+    """Laws: E6."""
     async with silent() as (port, gone):
         hooks = make_hooks(configured(changed(postgres_url, port=port)))
         with pytest.raises(TimeoutError):
@@ -133,6 +135,7 @@ async def test_the_socket_of_the_server_can_be_named(postgres: Server) -> None:
 
 
 async def test_a_refused_password_is_asked_for_once_more(postgres_url: str) -> None:
+    """Laws: A20."""
     answers = iter(["stale", configured(postgres_url).settings.password])
     async with connected(postgres_url, credentials=lambda: {"password": next(answers)}) as (_, connection):
         assert await rows(connection, "SELECT 1") == [(1,)]

@@ -57,6 +57,7 @@ async def test_a_ping_that_is_cancelled_drops_the_connection_at_once() -> None:
 async def test_a_cancelled_statement_of_a_server_that_hangs_drops_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Laws: E12."""
     monkeypatch.setattr("dbcore_postgres.cancelling.CANCEL_SECONDS", 0.2)
     with Server() as server:
         async with connected(server.url) as (hooks, connection):

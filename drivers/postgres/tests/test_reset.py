@@ -35,6 +35,7 @@ LEFT = {
 
 @pytest.mark.parametrize("what", LEFT)
 async def test_what_a_holder_changed_is_seen_and_undone(postgres_url: str, what: str) -> None:
+    """Laws: H7."""
     change, question = LEFT[what]
     async with Proxy(postgres_url) as proxy, connected(proxy.url) as (hooks, connection):
         for _ in range(3):  # also when the text is known
@@ -49,6 +50,7 @@ async def test_what_a_holder_changed_is_seen_and_undone(postgres_url: str, what:
 
 
 async def test_what_changes_nothing_needs_no_reset(postgres_url: str) -> None:
+    """Laws: H7."""
     async with connected(postgres_url) as (hooks, connection):
         for sql in ("SELECT 1", "CREATE TABLE IF NOT EXISTS dbcore_nothing (a int)", "DROP TABLE dbcore_nothing"):
             await query(connection, sql, ())
@@ -131,6 +133,7 @@ async def test_a_touched_session_is_reset(postgres_url: str) -> None:
 
 
 async def test_an_open_stream_is_ended_by_the_reset(postgres_url: str) -> None:
+    """Laws: H10."""
     async with connected(postgres_url) as (hooks, connection):
         left = stream(connection, "SELECT * FROM generate_series(1, 1000000)", (), 10)
         await anext(left)
@@ -145,6 +148,7 @@ async def test_an_open_stream_is_ended_by_the_reset(postgres_url: str) -> None:
 
 @pytest.mark.parametrize("native", [False, True])
 async def test_a_statement_that_another_task_left_running_is_ended_first(postgres_url: str, *, native: bool) -> None:
+    """Laws: H3."""
     async with connected(postgres_url) as (hooks, connection):
         pid = await backend(connection)
         slow = "SELECT pg_sleep(600)"
@@ -172,6 +176,7 @@ async def test_a_rollback_that_is_still_under_way_is_waited_for(postgres_url: st
 
 
 async def test_a_server_that_turned_read_only_is_left(postgres_url: str) -> None:
+    """Laws: F10."""
     async with connected(postgres_url) as (hooks, connection):
         await script(connection, "SET default_transaction_read_only = on")
         await hooks.reset(connection)

@@ -147,6 +147,7 @@ async def test_writers_that_get_in_each_others_way_are_in_conflict(postgres_url:
 async def test_a_forgotten_transaction_is_rolled_back_with_a_warning(
     postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Laws: H1."""
     async with connected(postgres_url) as (hooks, connection):
         await start(connection)
         await rows(connection, "SELECT 1")

@@ -147,6 +147,7 @@ async def test_a_stream_beside_a_cancelled_statement_is_closed(tmp_path: Path) -
 
 
 async def test_a_cancelled_connect_leaves_no_thread(tmp_path: Path) -> None:
+    """Laws: E6."""
     before = set(threading.enumerate())
     async with sqlite_pool(tmp_path, {"min_size": 0}) as pool:
         for turn in range(20):
@@ -174,6 +175,8 @@ async def test_an_abort_cuts_off_a_running_statement(tmp_path: Path) -> None:
 
 
 def test_an_abort_works_with_the_loop_closed(tmp_path: Path) -> None:
+    """Laws: M4."""
+
     async def take() -> Connection:
 
         config = sqlite_config(tmp_path)
@@ -205,6 +208,7 @@ async def test_a_transaction_whose_first_statement_was_left_behind_is_rolled_bac
 
 
 async def test_a_pool_that_nobody_refers_to_leaves_no_thread(tmp_path: Path) -> None:
+    """Laws: M6."""
     before = set(threading.enumerate())
     pool = await start_pool(sqlite_config(tmp_path, {"min_size": 2}))
     assert len(set(threading.enumerate()) - before) == 2

@@ -30,6 +30,7 @@ async def test_two_pools_have_two_databases(tmp_path: Path) -> None:
 
 
 async def test_the_data_outlive_every_connection(tmp_path: Path) -> None:
+    """Laws: I15."""
     async with sqlite_pool(tmp_path, path=MEMORY) as pool:
         async with held(pool) as connection:
             await numbers(connection)
@@ -124,6 +125,7 @@ async def test_the_lane_covers_readers_where_a_file_has_no_wal(tmp_path: Path) -
 
 
 async def test_stop_leaves_no_thread(tmp_path: Path) -> None:
+    """Laws: J8."""
     before = set(threading.enumerate())
     async with sqlite_pool(tmp_path, {"min_size": 3}, path=MEMORY):
         assert len(set(threading.enumerate()) - before) == 3

@@ -39,6 +39,7 @@ async def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_no_database_is_permanent(tmp_path: Path) -> None:
+    """Laws: A12."""
     (tmp_path / "app.db").write_bytes(b"something else altogether" * 100)
     error = await refusal(tmp_path)
     assert not error.retryable
@@ -115,6 +116,7 @@ async def test_processes_that_open_the_same_new_files_at_once_all_succeed(tmp_pa
 
 
 async def test_credentials_cannot_give_another_path(tmp_path: Path) -> None:
+    """Laws: P3."""
     from dataclasses import replace
 
     config = replace(sqlite_config(tmp_path), credentials=lambda: {"path": "other.db"})

@@ -35,6 +35,7 @@ MARKS: list[tuple[str, str, list[tuple[object]]]] = [
 async def test_a_change_of_the_session_is_undone(
     tmp_path: Path, path: str, reset: str, change: str, look: str, clean: object
 ) -> None:
+    """Laws: H7."""
     async with sqlite_pool(tmp_path, one(reset), path=path) as pool:
         async with held(pool) as connection:
             await run(connection, change)
@@ -111,6 +112,7 @@ async def test_full_replaces_a_connection_that_was_in_other_hands(tmp_path: Path
 
 
 async def test_a_stream_left_open_is_closed(tmp_path: Path) -> None:
+    """Laws: H10."""
     async with sqlite_pool(tmp_path, one()) as pool:
         async with held(pool) as connection:
             await numbers(connection)
@@ -145,6 +147,7 @@ async def test_a_transaction_that_never_began_costs_no_hop_to_reset(tmp_path: Pa
 
 
 async def test_a_connection_closed_by_its_holder_is_replaced(tmp_path: Path) -> None:
+    """Laws: B3."""
     async with sqlite_pool(tmp_path, one()) as pool:
         async with held(pool) as connection:
             await connection.close()

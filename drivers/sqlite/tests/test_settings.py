@@ -92,6 +92,7 @@ def test_a_setting_that_cannot_be_is_refused(settings: Mapping[str, Any], said: 
 async def test_a_setting_reaches_the_connection(
     tmp_path: Path, settings: Mapping[str, Any], pragma: str, expected: object
 ) -> None:
+    """Laws: A11, I12."""
     async with one_connection(tmp_path, **settings) as connection:
         assert await value(connection, f"PRAGMA {pragma}") == expected
 
