@@ -82,7 +82,7 @@ async def begin_read(connection: Connection) -> None:
 
 async def under_way(connection: Connection) -> None:
     """Wait until the worker is in the middle of a statement."""
-    while connection.job is None or connection.job.ended or not connection.job.started:  # noqa: ASYNC110 (a thread's)
+    while connection.job is None or connection.job.ended or not connection.job.started:
         await asyncio.sleep(0.001)
 
 

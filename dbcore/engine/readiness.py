@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbcore.engine.slots import Slot, State
 from dbcore.events import ConnectionReset
@@ -46,7 +46,7 @@ class Readiness(Generic[C]):
 
     async def _reset(self, slot: Slot[C]) -> None:
         engine = self._engine
-        if slot.state is not State.RESETTING:
+        if not _resetting(slot):
             return  # stop() dropped it before this task had its first step
         started = engine.now()
         failure: BaseException | None = None
@@ -59,8 +59,8 @@ class Readiness(Generic[C]):
             failure = error
         engine.tally.resets += 1
         engine.emit(ConnectionReset, seconds=engine.now() - started, error=failure)
-        if slot.state is State.GONE:  # cut off meanwhile
-            return
+        if not _resetting(slot):
+            return  # stop() dropped it meanwhile
         if failure is not None:
             engine.log.warning(
                 "pool %s: reset failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
@@ -77,7 +77,7 @@ class Readiness(Generic[C]):
 
     async def _ping(self, ping: Callable[[C], Awaitable[None]], slot: Slot[C]) -> None:
         engine = self._engine
-        if slot.state is not State.RESETTING:
+        if not _resetting(slot):
             return  # stop() dropped it before this task had its first step
         engine.tally.pings += 1
         failure: BaseException | None = None
@@ -88,8 +88,8 @@ class Readiness(Generic[C]):
             raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
         except BaseException as error:
             failure = error
-        if slot.state is State.GONE:
-            return
+        if not _resetting(slot):
+            return  # stop() dropped it meanwhile
         if failure is not None:
             engine.log.info(
                 "pool %s: ping failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
@@ -107,3 +107,8 @@ class Readiness(Generic[C]):
         slot.proven = self._engine.now()
         self._engine.made_ready(slot)
         self._engine.pump()  # the next suspect
+
+
+def _resetting(slot: Slot[Any]) -> bool:
+    """Whether the slot is still this task's to decide about."""
+    return slot.state is State.RESETTING

@@ -82,14 +82,15 @@ async def test_a_stream_is_over_when_its_connection_was_released(place: Place) -
 async def test_a_transaction_does_not_end_well_around_an_open_stream_and_ends_it(place: Place) -> None:
     """Laws: O3."""
     async with place.items(pool={"max_size": 1}) as database:
+        left: list[db.Stream[Any]] = []
         with pytest.raises(db.UsageError, match="stream is open"):
             async with database.transaction() as tx:
                 await tx.execute("INSERT INTO items VALUES (1, 'a')")
-                stream = tx.stream(NUMBERS, [1000], batch_size=1)
-                await anext(await stream.__aenter__())
+                left.append(await tx.stream(NUMBERS, [1000], batch_size=1).__aenter__())
+                await anext(left[0])
         with pytest.raises(db.UsageError, match="released at"):
-            await anext(stream)
-        await stream.__aexit__(None, None, None)
+            await anext(left[0])
+        await left[0].__aexit__(None, None, None)
         assert await database.fetch_value("SELECT count(*) FROM items") == 0
 
 

@@ -207,6 +207,41 @@ async def test_a_transaction_whose_first_statement_was_left_behind_is_rolled_bac
         assert await count(connection) == 0
 
 
+async def test_a_transaction_begun_after_its_statement_was_left_behind_is_no_longer_pending(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        begins, released = threading.Event(), threading.Event()
+
+        def hold(text: str) -> None:
+            if text.startswith("BEGIN"):
+                begins.set()
+                released.wait()
+
+        def insert(native: Native) -> None:
+            native.execute("INSERT INTO numbers VALUES (1)")
+
+        connection.native.set_trace_callback(hold)
+        await begin_write(connection)
+        task = asyncio.create_task(connection.run(insert, interruptible=False))
+        while not begins.is_set():
+            await asyncio.sleep(0.001)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert connection.pending, "the worker stands before BEGIN"
+        released.set()
+        await connection.quiet()
+        connection.native.set_trace_callback(None)
+        assert not connection.pending
+        assert connection.native.in_transaction
+        await rollback(connection)
+        assert not connection.native.in_transaction
+        assert connection.lane.owner is None
+        assert await count(connection) == 0
+
+
 async def test_a_pool_that_nobody_refers_to_leaves_no_thread(tmp_path: Path) -> None:
     """Laws: M6."""
     before = set(threading.enumerate())

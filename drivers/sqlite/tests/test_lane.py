@@ -7,8 +7,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import dbcore
 import pytest
 from dbcore_sqlite import Connection, start_pool
 from dbcore_sqlite.errors import to_error
@@ -172,6 +174,24 @@ async def test_the_time_given_to_a_transaction_covers_the_lane_too(tmp_path: Pat
         await rollback(one)
 
 
+async def test_a_writer_whose_time_is_up_hears_of_the_limit_it_was_given(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
+        await begin_write(one)
+
+        async def write() -> None:
+            assert pool.admit
+            leave = await pool.admit(0.05)
+            try:
+                await asyncio.sleep(0.001)  # the checkout takes a part of it
+                await begin_write(other)
+            finally:
+                leave()
+
+        with pytest.raises(PoolTimeout, match=r"in front for 0\.05 s;"):
+            await asyncio.create_task(write())
+        await rollback(one)
+
+
 async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:
     pool = await start_pool(sqlite_config(tmp_path, writers=1))
     admit = pool.admit
@@ -185,6 +205,73 @@ async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:
     leave()
     with pytest.raises(PoolClosed):
         await admit(None)
+
+
+PLACES = pytest.mark.parametrize("path", ["app.db", ":memory:"])
+
+
+@PLACES
+async def test_a_task_does_not_wait_for_itself_once_it_has_released(tmp_path: Path, path: str) -> None:
+    async with sqlite_pool(tmp_path, path=path) as pool:
+        assert pool.admit
+        assert pool.stats
+        async with held(pool) as connection:
+            await numbers(connection)
+            await run(connection, "BEGIN IMMEDIATE")
+            await run(connection, "INSERT INTO numbers VALUES (1)")
+        assert pool.stats().resetting == 1
+        leave = await pool.admit(None)
+        async with held(pool) as other:
+            assert other is not connection
+            await begin_write(other)
+            assert await count(other) == 0
+            await commit(other)
+        leave()
+
+
+@PLACES
+async def test_a_transaction_follows_one_left_open_as_text(tmp_path: Path, path: str) -> None:
+    where = "sqlite://" if path == ":memory:" else f"sqlite:///{tmp_path / path}"
+    async with dbcore.open(where) as database:
+        await database.execute("CREATE TABLE numbers (n INTEGER)")
+        async with database.connection() as connection:
+            await connection.execute("BEGIN IMMEDIATE")
+            await connection.execute("INSERT INTO numbers VALUES (1)")
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO numbers VALUES (2)")
+        assert await database.fetch_all("SELECT n FROM numbers") == [(2,)]
+
+
+@PLACES
+async def test_a_transaction_follows_one_cancelled_twice(tmp_path: Path, path: str) -> None:
+    where = "sqlite://" if path == ":memory:" else f"sqlite:///{tmp_path / path}"
+    released = threading.Event()
+    async with dbcore.open(where) as database:
+        await database.execute("CREATE TABLE numbers (n INTEGER)")
+        inside = asyncio.Event()
+
+        async def work() -> None:
+            try:
+                async with database.transaction() as tx:
+                    tx.native.native.create_function("wait", 0, lambda: int(released.wait()))  # hears no interrupt
+                    await tx.execute("INSERT INTO numbers VALUES (1)")
+                    inside.set()
+                    await tx.fetch_value("SELECT wait()")
+            except asyncio.CancelledError:
+                assert database.stats().resetting == 1
+                asyncio.get_running_loop().call_later(0.01, released.set)
+                async with database.transaction() as tx:
+                    await tx.execute("INSERT INTO numbers VALUES (2)")
+
+        task = asyncio.create_task(work())
+        await inside.wait()
+        while not task.done():  # as a framework does that cancels until it is heard
+            task.cancel()
+            await asyncio.sleep(0.001)
+            if database.stats().resetting:
+                break
+        await task
+        assert await database.fetch_all("SELECT n FROM numbers") == [(2,)]
 
 
 async def test_the_lane_is_given_back_by_the_reset_of_a_forgotten_transaction(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ MARKS: list[tuple[str, str, list[tuple[object]]]] = [
     ("PRAGMA foreign_keys = 0", "PRAGMA foreign_keys", [(1,)]),
     ("PRAGMA recursive_triggers(1)", "PRAGMA recursive_triggers", [(0,)]),
     ("PRAGMA query_only = 1", "PRAGMA query_only", [(0,)]),
+    ("PRAGMA temp_store(2)", "PRAGMA temp_store", [(0,)]),
+    ("PRAGMA cache_size = 17", "PRAGMA cache_size", [(-2000,)]),
+    ("PRAGMA main.cache_size(17)", "PRAGMA cache_size", [(-2000,)]),
     ("PRAGMA case_sensitive_like = 1", "SELECT 'a' LIKE 'A'", [(1,)]),
     ("PRAGMA locking_mode = exclusive", "PRAGMA locking_mode", [("normal",)]),
     ("ATTACH ':memory:' AS other", "SELECT name FROM pragma_database_list WHERE name = 'other'", []),
@@ -27,6 +30,28 @@ MARKS: list[tuple[str, str, list[tuple[object]]]] = [
     ('CREATE TABLE "temp".t (a)', "SELECT name FROM sqlite_temp_master", []),
     ("CREATE TEMPORARY VIEW v AS SELECT 1", "SELECT name FROM sqlite_temp_master", []),
 ]
+
+
+@pytest.mark.parametrize("reset", ["tracked", "full"])
+@pytest.mark.parametrize(("path", "clean"), [("app.db", 1), (":memory:", 2)])
+async def test_synchronous_is_put_back(tmp_path: Path, path: str, reset: str, clean: int) -> None:
+    async with sqlite_pool(tmp_path, one(reset), path=path) as pool:
+        async with held(pool) as connection:
+            await run(connection, "PRAGMA synchronous = 0")
+            assert await value(connection, "PRAGMA synchronous") == 0
+        async with held(pool) as again:
+            assert again is connection
+            assert await value(again, "PRAGMA synchronous") == clean
+
+
+async def test_what_is_read_from_a_database_in_memory_is_put_back_after_native_use(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one(), path=":memory:") as pool:
+        async with held(pool) as connection:
+            touch(connection)
+            await connection.execute("PRAGMA cache_size = 17")
+        async with held(pool) as again:
+            assert again is connection
+            assert await value(again, "PRAGMA cache_size") == -2000
 
 
 @pytest.mark.parametrize("path", ["app.db", ":memory:"])
@@ -48,7 +73,8 @@ async def test_what_only_reads_leaves_a_connection_clean(tmp_path: Path) -> None
     async with sqlite_pool(tmp_path, one()) as pool, held(pool) as connection:
         await numbers(connection)
         insert = "INSERT INTO numbers VALUES (1)"
-        for sql in ("SELECT 1", "PRAGMA table_info(numbers)", "PRAGMA user_version = 3", insert):
+        reading = ("SELECT 1", "PRAGMA table_info(numbers)", "PRAGMA main.index_list(numbers)")
+        for sql in (*reading, "PRAGMA foreign_key_check(numbers)", "PRAGMA user_version = 3", insert):
             await run(connection, sql)
             assert is_clean(connection), sql
 

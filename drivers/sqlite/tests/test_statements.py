@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dbcore_sqlite.bulk import insert_many
@@ -198,6 +199,28 @@ async def test_insert_many_undoes_all_when_its_rows_raise(tmp_path: Path) -> Non
             await insert_many(connection, ("numbers",), ["n"], rows())
         assert await count(connection) == 0
         assert connection.lane.owner is None
+
+
+@pytest.mark.parametrize("wrong", [1, 5000, 5001, 7000])
+@pytest.mark.parametrize("row", [(1,), (1, 2, 3), ()])
+async def test_insert_many_says_which_row_has_another_length(tmp_path: Path, wrong: int, row: tuple[int, ...]) -> None:
+    async with one_connection(tmp_path) as connection:
+        await run(connection, "CREATE TABLE pairs (a INTEGER, b INTEGER)")
+        rows = (row if number == wrong else (number, 0) for number in range(1, 7001))
+        with pytest.raises(QueryError) as caught:
+            await insert_many(connection, ("pairs",), ["a", "b"], rows)
+        assert str(caught.value) == f"row {wrong} has {len(row)} values for 2 columns; nothing was inserted"
+        assert await count(connection, "pairs") == 0
+        assert connection.lane.owner is None
+
+
+async def test_insert_many_says_which_row_is_no_row(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        rows: list[Any] = [(1,), 2]
+        with pytest.raises(QueryError) as caught:
+            await insert_many(connection, ("numbers",), ["n"], rows)
+        assert str(caught.value) == "row 2 is no sequence of 1 values but of type int; nothing was inserted"
 
 
 async def test_insert_many_inside_a_transaction_belongs_to_it(tmp_path: Path) -> None:

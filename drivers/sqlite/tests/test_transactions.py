@@ -101,8 +101,10 @@ async def test_a_reader_does_not_wait_for_the_writer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("isolation", ["read committed", "repeatable read"])
 async def test_other_isolations_are_refused(tmp_path: Path, isolation: Isolation) -> None:
     async with one_connection(tmp_path) as connection:
-        with pytest.raises(UnsupportedError, match=isolation):
+        with pytest.raises(UnsupportedError, match=isolation) as caught:
             await begin(connection, isolation=isolation, read_only=False)
+        assert "more than that" in str(caught.value)
+        assert "leave isolation out" in str(caught.value)
         assert connection.lane.owner is None
 
 
