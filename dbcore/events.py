@@ -20,6 +20,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionClosed",
     "ConnectionOpened",
+    "ConnectionPinged",
     "ConnectionReleased",
     "ConnectionReset",
     "Endpoint",
@@ -113,6 +114,15 @@ class ConnectionReset(Event):
     seconds: float
     error: BaseException | None
     """`None` where the reset succeeded; else the connection was dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionPinged(Event):
+    """An idle connection was asked whether it still works."""
+
+    seconds: float
+    error: BaseException | None
+    """`None` where it answered; else the connection was dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

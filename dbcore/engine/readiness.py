@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbcore.engine.slots import Slot, State
-from dbcore.events import ConnectionReset
+from dbcore.events import ConnectionPinged, ConnectionReset
 
 if TYPE_CHECKING:
     from dbcore.engine.engine import Engine
@@ -79,6 +79,7 @@ class Readiness(Generic[C]):
         engine = self._engine
         if not _resetting(slot):
             return  # stop() dropped it before this task had its first step
+        started = engine.now()
         engine.tally.pings += 1
         failure: BaseException | None = None
         try:
@@ -88,6 +89,7 @@ class Readiness(Generic[C]):
             raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
         except BaseException as error:
             failure = error
+        engine.emit(ConnectionPinged, seconds=engine.now() - started, error=failure)
         if not _resetting(slot):
             return  # stop() dropped it meanwhile
         if failure is not None:

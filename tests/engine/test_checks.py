@@ -11,6 +11,7 @@ import pytest
 from dbcore.config import PoolSettings
 from dbcore.engine import start_pool
 from dbcore.errors import DbConnectionError
+from dbcore.events import ConnectionPinged, Event
 from dbcore.testing import Script, fails, hangs, says_no, scripted_pool, settled, slow, virtual
 
 
@@ -390,3 +391,18 @@ async def test_an_is_usable_that_raises_costs_no_slot() -> None:
         await settled()
         pool.balance()
         (await pool.checkout(1))[1]()
+
+
+@virtual
+async def test_a_ping_is_announced_with_its_outcome() -> None:
+    """Laws: L2, L10."""
+    events: list[Event] = []
+    script = Script()
+    async with scripted_pool(script, observe=events.append, min_size=2, max_size=2, ping_after=1) as pool:
+        await asyncio.sleep(5)
+        script.ping.then(fails(ConnectionError("gone")))
+        (await pool.checkout())[1]()
+        await settled()
+    pings = [event for event in events if isinstance(event, ConnectionPinged)]
+    assert [type(event.error) for event in pings[:2]] == [ConnectionError, type(None)]
+    assert len(pings) == pool.stats().pings

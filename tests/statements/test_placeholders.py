@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import OrderedDict, UserList
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sql_texts import COMMON, NUMBERS, OF_MYSQL, OF_POSTGRES, SELECTS, Piece, Select
 
 from dbcore.driver import Syntax
 from dbcore.errors import QueryError
@@ -289,45 +288,6 @@ def test_long_strings_and_comments_are_read_without_trouble(syntax: Syntax) -> N
 # -- any text --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A piece of SQL; `real` says that it is a placeholder, which is then made when the text is put together."""
-
-    sql: str = ""
-    real: bool = False
-
-
-REAL = Piece(real=True)
-# Without "$$", which would end some of the quotes it is put into.
-INNER = st.text(alphabet="ab$1:? %é\n;[", max_size=12).map(lambda text: text.replace("$$", "$ $"))
-
-
-def pieces(*shapes: str) -> st.SearchStrategy[Piece]:
-    def filled(shape: str, inner: str) -> Piece:
-        return Piece(shape.replace("...", inner))
-
-    return st.builds(filled, st.sampled_from(shapes), INNER)
-
-
-PLAIN = ["1", "x", "foo$1", "x::text", "(", ")", ",", "=", "a[1:name]", "a[b:c]", "->>", "@>", "a := 2", "E", "é$2"]
-COMMON = st.one_of(
-    st.sampled_from([Piece(text) for text in PLAIN]),
-    st.just(REAL),
-    pieces("'...'", "'it''s ...'", '"..."', '"a""..."', "`...`", "/*...*/", "'/* ...'", '"\'..."', "/* ' ...*/"),
-    INNER.map(lambda inner: Piece("--" + inner.replace("\n", "") + "\n")),
-)
-OF_POSTGRES = st.one_of(
-    COMMON,
-    pieces(r"E'\'...'", r"e'\\\'...'", "$$...' $$", "$q$ $$ ... $q$", "/* /*...*/ ' */", "E'a'\n'\\'...'", "'\\'"),
-    st.sampled_from([Piece(text) for text in ["j ? 'a'", "j ?| x", "j #>> '{a}'", "ARRAY[1]", "$$$$"]]),
-)
-OF_MYSQL = st.one_of(
-    COMMON,
-    pieces(r"'\'...'", r'"\"..."', r"'\\\'...'"),
-    INNER.map(lambda inner: Piece("#'" + inner.replace("\n", "") + "\n")),
-)
-
-
 def check(parts: list[Piece], numbers: list[int], syntax: Syntax, *, named: bool) -> None:
     """Put the pieces together with real placeholders in between, and see that those and no others are found."""
     keys = sorted({numbers[at % len(numbers)] for at, part in enumerate(parts) if part.real})
@@ -354,8 +314,6 @@ def check(parts: list[Piece], numbers: list[int], syntax: Syntax, *, named: bool
     )
     assert text == expected
 
-
-NUMBERS = st.lists(st.integers(1, 5), min_size=1, max_size=6)
 
 
 @given(parts=st.lists(OF_POSTGRES, max_size=12), numbers=NUMBERS, named=st.booleans())
@@ -396,34 +354,11 @@ def test_no_text_breaks_the_reader(sql: str) -> None:
         assert values == []
 
 
-COLUMN = st.one_of(
-    st.just(REAL),
-    INNER.map(lambda inner: Piece("'" + inner + "'")),
-    INNER.map(lambda inner: Piece('1 AS "' + inner + '"')),
-    INNER.map(lambda inner: Piece("1 /* ' " + inner + "*/")),
-    INNER.map(lambda inner: Piece("1 -- ' " + inner.replace("\n", "") + "\n")),
-    st.sampled_from([Piece("1 AS foo$1"), Piece("2 AS [a:b]"), Piece("3 AS `:x`"), Piece("'it''s' || '$1'")]),
-)
-
-
-@given(columns=st.lists(COLUMN, min_size=1, max_size=10), numbers=NUMBERS, named=st.booleans())
-def test_sqlite_itself_finds_the_values_in_their_places(
-    columns: list[Piece],
-    numbers: list[int],
-    named: bool,
-) -> None:
-    keys = sorted({numbers[at % len(numbers)] for at, column in enumerate(columns) if column.real})
-    used = {at: keys.index(numbers[at % len(numbers)]) for at, column in enumerate(columns) if column.real}
-    sql = "SELECT " + ", ".join(
-        column.sql if at not in used else (f":n{used[at]}" if named else f"${used[at] + 1}")
-        for at, column in enumerate(columns)
-    )
-    values = [f"value {place}" for place in range(len(keys))]
-    params: Any = {f"n{place}": value for place, value in enumerate(values)} if named else values
+@given(SELECTS["sqlite"])
+def test_sqlite_itself_finds_the_values_in_their_places(select: Select) -> None:
     connection = sqlite3.connect(":memory:")
     try:
-        (row,) = connection.execute(*compile_sql(sql, SQLITE).bind(params)).fetchall()
+        rows = connection.execute(*compile_sql(select.sql, SQLITE).bind(select.params)).fetchall()
     finally:
         connection.close()
-    assert [row[at] for at in used] == [values[place] for place in used.values()]
-    assert not any(re.match("value", str(row[at])) for at in range(len(columns)) if at not in used)
+    assert rows == [select.row]

@@ -42,6 +42,7 @@ __all__ = [
 IDLE = int(pq.TransactionStatus.IDLE)
 ACTIVE = int(pq.TransactionStatus.ACTIVE)
 IN_TRANSACTION = int(pq.TransactionStatus.INTRANS)
+IN_ERROR = int(pq.TransactionStatus.INERROR)
 OK = int(pq.ConnStatus.OK)
 
 # What happened to a session since it was last known to be pristine: `Connection.marks`.
@@ -105,6 +106,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
     async def restore_defaults(self) -> None:
         """Undo what a user of psycopg's interface may have set on the object itself."""
+        self._map = AdaptersMap(ADAPTERS)
+        self.transformer = Transformer(self)
         self.cursor_factory = AsyncRawCursor
         self.row_factory = tuple_row
         self.prepare_threshold = None
@@ -146,8 +149,9 @@ def transaction_status(connection: Connection) -> TransactionStatus:
 
 
 def touch(connection: Connection) -> None:
-    """Note that anything may have been done to the session."""
+    """Note that anything may have been done to the session, and registered at psycopg's adapters."""
     connection.marks |= NATIVE
+    connection.transformer = Transformer(connection)
 
 
 async def close(connection: Connection) -> None:

@@ -13,7 +13,7 @@ import psycopg
 from dbcore.errors import QueryError
 from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import Connection
-from dbcore_postgres.encoding import BINARY_TYPES, BinaryRows, Encoder, Misfit, TextRows
+from dbcore_postgres.encoding import BINARY_TYPES, BinaryRows, Encoder, TextRows
 from dbcore_postgres.statements import Trip
 from dbcore_postgres.waiting import flush, ready
 from dbcore_postgres.wire import Command, collect, lost, pipeline, simple
@@ -78,7 +78,7 @@ def _encoder(
     """Choose the format by the first rows: text takes more than binary does, and is slower. Return them encoded."""
     if all(type_ in BINARY_TYPES for type_ in types):
         binary = BinaryRows(connection, types, columns)
-        with contextlib.suppress(Misfit):
+        with contextlib.suppress(QueryError):
             return binary, binary.encode(rows)
     text = TextRows(connection, columns)
     return text, text.encode(rows)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-import psycopg
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.copy import AsyncCopy
 from psycopg.pq import Format
@@ -18,11 +16,13 @@ from psycopg.pq import Format
 from dbcore.errors import QueryError
 from dbcore.statements.values import plain
 from dbcore_postgres.connection import Connection
+from dbcore_postgres.errors import UNSENDABLE, not_a_parameter
+from dbcore_postgres.values import unsendable
 
 if TYPE_CHECKING:
     from psycopg._copy_base import Formatter
 
-__all__ = ["BINARY_TYPES", "BinaryRows", "Encoder", "Misfit", "TextRows"]
+__all__ = ["BINARY_TYPES", "BinaryRows", "Encoder", "TextRows"]
 
 Row = Sequence[Any]
 
@@ -33,17 +33,10 @@ BINARY_TYPES = {
 }  # fmt: skip
 """The types, by their number, that are written in binary. A table with a column of another type is filled as text."""
 
-_MISFITS = (TypeError, AttributeError, ValueError, OverflowError, struct.error, psycopg.DataError)
-"""What psycopg's dumpers raise when they are given something else than they expect."""
-
 _HEADER = 19
 """Bytes that stand before the first row of a binary COPY: `PGCOPY` and so on."""
 _ESCAPED = re.compile(rb"[\b\t\n\v\f\r\\]")
 _ESCAPES = {bytes([char]): b"\\" + bytes([letter]) for char, letter in zip(b"\b\t\n\v\f\r\\", b"btnvfr\\", strict=True)}
-
-
-class Misfit(QueryError):
-    """A row that cannot be written for its columns."""
 
 
 class Encoder(Protocol):
@@ -78,7 +71,7 @@ class BinaryRows:
     def encode(self, rows: list[Row]) -> bytes:
         try:
             data = self._encode(rows)
-        except _MISFITS:
+        except UNSENDABLE:
             # The formatter holds half a row now.
             self._formatter = self._new_formatter()
             data = self._encode([self._fitted(number, row) for number, row in enumerate(rows, self._done + 1)])
@@ -107,8 +100,8 @@ class BinaryRows:
         try:
             fitting = _FIT[type_](plain(value), self._connection)
             transformer.dump_sequence([fitting], [PyFormat.BINARY])
-        except _MISFITS as error:
-            raise Misfit(
+        except UNSENDABLE as error:
+            raise QueryError(
                 f"row {number}, column {self._columns[index]!r}: this {type(value).__name__} does not fit "
                 f"{BINARY_TYPES[type_]}, as which the rows before it were sent; nothing was inserted"
             ) from error
@@ -124,6 +117,8 @@ class TextRows:
     def __init__(self, connection: Connection, columns: Sequence[str]) -> None:
         self._formats = [PyFormat.TEXT] * len(columns)
         self._transformer = Transformer(connection)
+        self._connection = connection
+        self._columns = columns
         self._done = 0
 
     def encode(self, rows: list[Row]) -> bytes:
@@ -134,20 +129,25 @@ class TextRows:
                 raise _wrong_length(number, row, len(formats))
             try:
                 values = dump(row, formats)
-            except (*_MISFITS, psycopg.ProgrammingError) as error:
-                raise Misfit(f"row {number} holds a value that cannot be sent; nothing was inserted") from error
+            except UNSENDABLE as error:
+                raise self._refused(number, row, error) from error
             lines.append(b"\t".join([rb"\N" if value is None else _ESCAPED.sub(_escape, value) for value in values]))
         self._done += len(rows)
         lines.append(b"")
         return b"\n".join(lines)
+
+    def _refused(self, number: int, row: Row, error: Exception) -> QueryError:
+        index, value = unsendable(self._connection, row, PyFormat.TEXT)
+        where = f"nothing was inserted: row {number}, column {self._columns[index - 1]!r}"
+        return not_a_parameter(where, value, error)
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
     return _ESCAPES[match[0]]
 
 
-def _wrong_length(number: int, row: Row, width: int) -> Misfit:
-    return Misfit(f"row {number} has {len(row)} values for {width} columns; nothing was inserted")
+def _wrong_length(number: int, row: Row, width: int) -> QueryError:
+    return QueryError(f"row {number} has {len(row)} values for {width} columns; nothing was inserted")
 
 
 def _whole(value: Any, _: Connection) -> Any:

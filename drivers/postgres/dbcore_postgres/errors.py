@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import psycopg
 from psycopg import errors as native
 
@@ -17,7 +19,20 @@ from dbcore.errors import (
     TransactionError,
 )
 
-__all__ = ["LostInTransaction", "decode_failure", "is_stale", "is_transient", "to_error"]
+__all__ = [
+    "UNSENDABLE",
+    "LostInTransaction",
+    "decode_failure",
+    "is_stale",
+    "is_transient",
+    "not_a_parameter",
+    "style_failure",
+    "to_error",
+]
+
+UNSENDABLE = (psycopg.Error, QueryError, TypeError, AttributeError, ValueError, OverflowError, struct.error)
+"""What psycopg's dumpers, and ours, raise when they are given something that they have no form for."""
+
 
 _CONSTRAINTS: dict[str, ConstraintKind] = {
     "23001": "foreign_key",
@@ -57,9 +72,7 @@ def to_error(error: BaseException) -> DbError | None:
     if isinstance(error, psycopg.Error):
         return _from_server(error, error.sqlstate) if error.sqlstate is not None else _from_client(error)
     if isinstance(error, UnicodeEncodeError):
-        return QueryError("a text parameter cannot be sent: it holds a lone surrogate, which UTF-8 has no form for")
-    if isinstance(error, OverflowError):
-        return QueryError("a parameter is too large for its type")
+        return QueryError("the text of the statement holds a lone surrogate, which UTF-8 has no form for")
     return None
 
 
@@ -69,7 +82,7 @@ def _from_client(error: psycopg.Error) -> DbError:
         text = "the connection was lost inside of a transaction; nothing of it was done"
         return DbConnectionError(text, retryable=True)
     if isinstance(error, psycopg.DataError):
-        return QueryError("a parameter or a column holds a value that has no form on the other side; see the cause")
+        return QueryError("a column holds a value that has no form in Python; see the cause")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         return DbConnectionError(f"the connection was lost: {_first_line(error)}")
     return QueryError(_first_line(error))
@@ -130,6 +143,32 @@ def _name(sqlstate: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def not_a_parameter(where: str, value: object, error: BaseException) -> QueryError:
+    """Return the error for a value that cannot be sent, from what its dumper raised. It quotes nothing of the value."""
+    kind = type(value).__name__
+    if isinstance(error, QueryError):
+        return QueryError(f"{where} (a {kind}): {error}")
+    if isinstance(error, UnicodeEncodeError):
+        reason = "it holds a lone surrogate (half of a character), which UTF-8 has no form for"
+    elif isinstance(value, str) and "\0" in value:
+        reason = "it holds a NUL character, which Postgres keeps in no text; send bytes to a bytea"
+    elif isinstance(error, OverflowError):
+        reason = "it is too large for its type"
+    elif isinstance(error, psycopg.ProgrammingError):
+        reason = "there is no Postgres type for it; send a list for an array, db.Json(...) for JSON, or a plain value"
+    else:
+        reason = "it holds something that its Postgres type has no form for; see the cause"
+    return QueryError(f"{where} (a {kind}) cannot be sent: {reason}")
+
+
+def style_failure(columns: tuple[str, ...]) -> DecodeError:
+    """Return the error for texts in a form that psycopg does not read."""
+    return DecodeError(
+        f"a value in the columns {', '.join(columns)} is written in a style that psycopg does not read; "
+        "set DateStyle to ISO and IntervalStyle to postgres for this session or role, or cast it to text"
+    )
 
 
 def decode_failure(columns: tuple[str, ...]) -> DecodeError:

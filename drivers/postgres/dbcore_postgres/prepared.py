@@ -10,6 +10,8 @@ from dbcore.statements import reader
 
 __all__ = ["COPY_REFUSED", "SYNTAX", "Key", "Prepared", "Seen"]
 
+TEXT = 0
+
 SYNTAX = Syntax(placeholder="$1", nested_comments=True, dollar_quotes=True, escape_strings=True)
 
 COPY_REFUSED = "COPY cannot be run as a statement; use insert_many, or cursor().copy() of the native connection"
@@ -43,7 +45,7 @@ _ENDS_PREPARED = frozenset({"DEALLOCATE", "DISCARD"})
 class Seen:
     """One text with parameters of given types, on one connection."""
 
-    __slots__ = ("changes_session", "columns", "ends_prepared", "name", "preparable", "text")
+    __slots__ = ("changes_session", "columns", "ends_prepared", "format", "name", "preparable", "text")
 
     def __init__(self, sql: str) -> None:
         if "\0" in sql:
@@ -58,6 +60,10 @@ class Seen:
         self.name: bytes | None = None
         """Its name at the server, once it is prepared."""
         self.columns: tuple[str, ...] | None = None
+        """Names of its columns, once its first result as a prepared statement is here."""
+        self.format = TEXT
+        """In which to ask for its result: text until the types of its columns are known, for as a prepared statement it
+        cannot change them any more."""
         self.changes_session = first in _FIRST or not _ANYWHERE.isdisjoint(words)
         self.ends_prepared = first in _ENDS_PREPARED and "ALL" in words
         """It ends all prepared statements of the session, ours too."""
@@ -104,3 +110,4 @@ class Prepared:
         if seen.name is not None:
             self.unwanted.append(seen.name)
             seen.name = seen.columns = None
+            seen.format = TEXT

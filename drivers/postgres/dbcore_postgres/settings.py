@@ -168,7 +168,8 @@ def endpoint(settings: PostgresSettings) -> Endpoint:
 
 def startup_options(settings: PostgresSettings, *, check_interval: bool) -> str | None:
     """Return what goes into libpq's `options`. The user's own come last, so that they win."""
-    parts: list[str] = []
+    # The forms in which psycopg reads dates and intervals; the order of day and month stays as it is.
+    parts = ["-c DateStyle=ISO -c IntervalStyle=postgres"] if settings.pooler == "none" else []
     interval = settings.client_connection_check_interval
     if check_interval and interval is not None and settings.pooler == "none":
         parts.append(f"-c client_connection_check_interval={max(1, round(interval * 1000))}")

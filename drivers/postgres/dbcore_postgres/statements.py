@@ -9,24 +9,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from psycopg.adapt import PyFormat
 from psycopg.errors import InvalidSqlStatementName
+from psycopg.pq import Format
 
 from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import IDLE, SESSION, Connection
-from dbcore_postgres.errors import decode_failure, is_stale
+from dbcore_postgres.errors import UNSENDABLE, decode_failure, is_stale, not_a_parameter, style_failure
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
+from dbcore_postgres.values import unsendable
 from dbcore_postgres.wire import TUPLES_OK, Command, collect, lost, pipeline, simple
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
-__all__ = ["BINARY", "Trip", "batch", "bind", "columns_of", "execute_many", "query", "rows_of", "script"]
+__all__ = ["Trip", "batch", "bind", "columns_of", "execute_many", "query", "rows_of", "script"]
 
 T = TypeVar("T")
 
-BINARY = 1
+TEXT, BINARY = 0, 1
+_TEXT_ONLY = frozenset({18, 1002, 700, 1021, 2249, 2287})
+"""Types that psycopg makes something else of in binary than in text: "char", float4 and record, and arrays of them."""
 _LARGE = 200
 """A result of more rows is let go at once; a smaller one stays in memory until the next."""
 
@@ -42,8 +46,17 @@ def bind(connection: Connection, params: Sequence[Any]) -> Bound:
         return None, (), None
     transformer = connection.transformer
     count = len(params)
-    values = transformer.dump_sequence(params, _AUTO[count] if count < len(_AUTO) else [PyFormat.AUTO] * count)
+    try:
+        values = transformer.dump_sequence(params, _AUTO[count] if count < len(_AUTO) else [PyFormat.AUTO] * count)
+    except UNSENDABLE as error:
+        raise _refused(connection, params, error) from error
     return values, transformer.types or (), transformer.formats
+
+
+def _refused(connection: Connection, params: Sequence[Any], error: Exception) -> QueryError:
+    """Find the parameter that cannot be sent."""
+    number, value = unsendable(connection, params, PyFormat.AUTO)
+    return not_a_parameter(f"parameter {number}", value, error)
 
 
 async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
@@ -56,7 +69,7 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
     connection.prepared.used(key)
     connection.marks |= connection.mark_use
     try:
-        connection.pgconn.send_query_prepared(seen.name, bound[0], bound[2], BINARY)
+        connection.pgconn.send_query_prepared(seen.name, bound[0], bound[2], seen.format)
     except psycopg.OperationalError as error:
         lost(connection, error)
     try:
@@ -107,7 +120,7 @@ async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence
 
 async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
     """Run one statement for each row in one trip, all or nothing; return the rows affected."""
-    bound = _alike([bind(connection, row) for row in rows])
+    bound = _alike(_bind_rows(connection, rows))
     if not bound:
         return 0
 
@@ -126,6 +139,16 @@ async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence
         return count
 
     return await _unless_stale(connection, run)
+
+
+def _bind_rows(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Bound]:
+    bound: list[Bound] = []
+    try:
+        for row in rows:
+            bound.append(bind(connection, row))  # noqa: PERF401 (how many there are when one fails is its number)
+    except QueryError as error:
+        raise QueryError(f"row {len(bound) + 1}: {error}") from error
+    return bound
 
 
 def _alike(bound: list[Bound]) -> list[Bound]:
@@ -185,8 +208,8 @@ class Trip:
             connection.marks |= SESSION
         name = self._names.get(key, seen.name)
         if name is not None:
-            return [*before, (partial(pgconn.send_query_prepared, name, values, formats, BINARY), take)]
-        return [(partial(pgconn.send_query_params, seen.text, values, types or None, formats, BINARY), take)]
+            return [*before, (partial(pgconn.send_query_prepared, name, values, formats, seen.format), take)]
+        return [(partial(pgconn.send_query_params, seen.text, values, types or None, formats), take)]
 
     def done(self) -> None:
         """Note what the statements did to the prepared ones; called when all succeeded."""
@@ -199,7 +222,7 @@ class Trip:
 
         def made(_: PGresult) -> None:
             if prepared.get(key) is seen:
-                seen.name, seen.columns = name, None
+                seen.name = name
             else:  # forgotten in the meantime
                 prepared.unwanted.append(name)
 
@@ -244,6 +267,7 @@ def _result(connection: Connection, result: PGresult, seen: Seen) -> Result:
         columns = columns_of(result)
         if seen.name is not None:
             seen.columns = columns
+            seen.format = format_of(connection, result)
     rows = rows_of(connection, result, columns)
     return Result(columns, rows, len(rows))
 
@@ -253,6 +277,13 @@ def columns_of(result: PGresult) -> tuple[str, ...]:
     return tuple((result.fname(number) or b"").decode() for number in range(result.nfields))
 
 
+def format_of(connection: Connection, result: PGresult) -> int:
+    """Return the format to ask for columns like these: binary, if psycopg can read it of every one of them."""
+    known = connection.adapters.get_loader
+    types = [result.ftype(number) for number in range(result.nfields)]
+    return TEXT if any(type_ in _TEXT_ONLY or known(type_, Format.BINARY) is None for type_ in types) else BINARY
+
+
 def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Turn a result into rows. Raises `DecodeError` for a value that has no form in Python."""
     transformer = connection.transformer
@@ -260,6 +291,8 @@ def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) 
     try:
         transformer.set_pgresult(result)
         return transformer.load_rows(0, count, tuple)
+    except psycopg.NotSupportedError as error:
+        raise style_failure(columns) from error
     except (psycopg.DataError, OverflowError, ValueError) as error:
         raise decode_failure(columns) from error
     finally:

@@ -12,7 +12,7 @@ from dbcore.driver import Result
 from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection
 from dbcore_postgres.prepared import Seen
-from dbcore_postgres.statements import BINARY, bind, columns_of, rows_of
+from dbcore_postgres.statements import bind, columns_of, rows_of
 from dbcore_postgres.wire import fetch, lost, simple
 
 __all__ = ["stream"]
@@ -23,6 +23,8 @@ SINGLE = int(pq.ExecStatus.SINGLE_TUPLE)
 
 async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncGenerator[Result, None]:
     """Yield the rows of a statement in results of at most `size`.
+
+    They come in the text format: the types of the columns are not known yet, and text is hardly slower.
 
     Closed before its end, it stops the statement at the server. Inside of a transaction that would doom the
     transaction, so a savepoint is set there first: one trip before the stream, and one after it.
@@ -36,7 +38,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
         await simple(connection, (b"" if begin is None else begin + b"; ") + b"SAVEPOINT _db_stream")
     pgconn = connection.pgconn
     try:
-        pgconn.send_query_params(seen.text, values, types or None, formats, BINARY)
+        pgconn.send_query_params(seen.text, values, types or None, formats)
     except psycopg.OperationalError as error:
         lost(connection, error)
     chunked = capabilities.has_stream_chunked()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 
 from dbcore.driver import Isolation
-from dbcore.errors import DbConnectionError, TransactionError
-from dbcore_postgres.connection import ACTIVE, IDLE, IN_TRANSACTION, OK, Connection
+from dbcore.errors import DbConnectionError, TransactionError, UsageError
+from dbcore_postgres.connection import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, OK, Connection
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.wire import simple
 
@@ -21,7 +21,15 @@ _LEVELS: dict[Isolation | None, bytes] = {
 
 
 async def begin(connection: Connection, isolation: Isolation | None, read_only: bool) -> None:
-    """Note that a transaction begins: the BEGIN goes along with the first statement."""
+    """Note that a transaction begins: the BEGIN goes along with the first statement.
+
+    Raises `UsageError` in a transaction that a BEGIN sent as text has opened: the server would let the two become one.
+    """
+    if connection.pgconn.transaction_status in (IN_TRANSACTION, IN_ERROR):
+        raise UsageError(
+            "a transaction is open already, by a BEGIN that was sent as text; end it by COMMIT or ROLLBACK first, "
+            "or leave BEGIN to transaction()"
+        )
     connection.pending = b"BEGIN" + _LEVELS[isolation] + (b" READ ONLY" if read_only else b"")
     connection.block = True
     connection.read_only_block = read_only

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.abc import Buffer, DumperKey
@@ -11,9 +12,14 @@ from psycopg.adapt import AdaptersMap, Dumper, PyFormat, Transformer
 from psycopg.pq import Format
 from psycopg.types.numeric import Int4, Int8
 
+from dbcore.errors import QueryError
 from dbcore.statements.values import Json, encode_json, plain
+from dbcore_postgres.errors import UNSENDABLE
 
-__all__ = ["ADAPTERS"]
+if TYPE_CHECKING:
+    from psycopg.abc import AdaptContext
+
+__all__ = ["ADAPTERS", "unsendable"]
 
 _JSONB = 3802
 _BOOL = 16
@@ -115,6 +121,17 @@ class EnumBinaryDumper(EnumDumper):
     format = Format.BINARY
 
 
+class TupleDumper(Dumper):
+    """Refuses. psycopg would send a tuple as a composite value, `(1,2)`, which hardly anybody means."""
+
+    def dump(self, obj: tuple[Any, ...]) -> Buffer:
+        raise QueryError("a tuple has no form of its own in Postgres; use a list for an array, db.Json(...) for JSON")
+
+
+class TupleBinaryDumper(TupleDumper):
+    format = Format.BINARY
+
+
 # The last one registered for a type is psycopg's choice where a parameter does not say: binary.
 for _cls, _dumpers in (
     (int, (IntDumper, IntBinaryDumper)),
@@ -122,6 +139,17 @@ for _cls, _dumpers in (
     (dict, (JsonDumper, JsonBinaryDumper)),
     (Json, (JsonDumper, JsonBinaryDumper)),
     (Enum, (EnumDumper, EnumBinaryDumper)),
+    (tuple, (TupleDumper, TupleBinaryDumper)),
 ):
     for _dumper in _dumpers:
         ADAPTERS.register_dumper(_cls, _dumper)
+
+
+def unsendable(context: AdaptContext, values: Sequence[Any], form: PyFormat) -> tuple[int, Any]:
+    """Find the first of the values that psycopg cannot turn into `form`; count from 1."""
+    for number, value in enumerate(values, 1):
+        try:
+            Transformer(context).dump_sequence([value], [form])
+        except UNSENDABLE:
+            return number, value
+    raise AssertionError("bug: every one of the values can be sent by itself")

@@ -64,13 +64,16 @@ def test_the_settings_become_what_libpq_wants() -> None:
     }
 
 
+STYLES = "-c DateStyle=ISO -c IntervalStyle=postgres"
+
+
 @pytest.mark.parametrize(
     ("keys", "options"),
     [
-        ({}, "-c client_connection_check_interval=1000"),
-        ({"client_connection_check_interval": 0.25}, "-c client_connection_check_interval=250"),
-        ({"client_connection_check_interval": None}, None),
-        ({"options": "-c a=b"}, "-c client_connection_check_interval=1000 -c a=b"),
+        ({}, f"{STYLES} -c client_connection_check_interval=1000"),
+        ({"client_connection_check_interval": 0.25}, f"{STYLES} -c client_connection_check_interval=250"),
+        ({"client_connection_check_interval": None}, STYLES),
+        ({"options": "-c a=b"}, f"{STYLES} -c client_connection_check_interval=1000 -c a=b"),
         ({"pooler": "session"}, None),
         ({"pooler": "transaction"}, None),
     ],

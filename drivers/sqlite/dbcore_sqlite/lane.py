@@ -54,19 +54,23 @@ class Line:
             return True
         return False
 
-    async def enter(self, timeout: float | None = None) -> None:
-        """Take a place, in turn. Raises `PoolTimeout` and `PoolClosed`; a caller that is cancelled keeps nothing."""
+    async def enter(self, timeout: float | None = None, *, left: float | None = None) -> None:
+        """Take a place, in turn. Raises `PoolTimeout` and `PoolClosed`; a caller that is cancelled keeps nothing.
+
+        `left` is what is left of the timeout, if the caller has spent some of it elsewhere.
+        """
         if self.enter_now():
             return
         if self._closed:
             raise self._stopped()
         limit = self.timeout if timeout is None else timeout
-        if limit <= 0:
+        seconds = limit if left is None else left
+        if seconds <= 0:
             raise self._too_late(limit)
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         self._waiting[place] = None
-        timer = loop.call_later(limit, self._expire, place, limit)
+        timer = loop.call_later(seconds, self._expire, place, limit)
         try:
             await place
         except BaseException:
@@ -124,11 +128,11 @@ class Lane:
         self.line = line
         self.everything = everything
         """There is no WAL: readers and writers shut each other out, so every statement needs the lane."""
-        self.admitted: dict[asyncio.Task[Any], float] = {}
-        """The tasks behind the gate, and until when each will wait for the lane."""
+        self.admitted: dict[asyncio.Task[Any], tuple[float, float]] = {}
+        """The tasks behind the gate: how many seconds each has for gate, checkout and lane, and until when."""
         self.owner: Connection | None = None
         self.task: asyncio.Task[Any] | None = None
-        """The task that took it for its owner."""
+        """The task that took it for its owner, as long as the connection is held: then it would wait for itself."""
 
     def take_now(self, connection: Connection) -> bool:
         if self.owner is connection:
@@ -140,13 +144,22 @@ class Lane:
         return False
 
     async def take(self, connection: Connection, timeout: float | None = None) -> None:
-        """Wait for the lane. Raises `PoolTimeout`, and `PoolDeadlock` for a task that would wait for itself."""
+        """Wait for the lane. Raises `PoolTimeout`, and `PoolDeadlock` for a task that would wait for itself.
+
+        A task behind the gate has what its admission has left.
+        """
         if self.take_now(connection):
             return
-        self.refuse_own(asyncio.current_task())
-        await self.line.enter(timeout)
+        task = asyncio.current_task()
+        self.refuse_own(task)
+        admission = self.admitted.get(task) if task is not None else None
+        if admission is None:
+            await self.line.enter(timeout)
+        else:
+            limit, deadline = admission
+            await self.line.enter(limit, left=deadline - asyncio.get_running_loop().time())
         self.owner = connection
-        self.task = asyncio.current_task()
+        self.task = task
 
     def refuse_own(self, task: asyncio.Task[Any] | None) -> None:
         if task is not None and self.task is task:
@@ -156,11 +169,10 @@ class Lane:
                 f"another connection, and {what}. Use that connection for this too, or end its transaction first."
             )
 
-    def time_left(self) -> float | None:
-        """Seconds that the running task's admission has left for the lane; `None` if it was not admitted."""
-        task = asyncio.current_task()
-        deadline = self.admitted.get(task) if task is not None else None
-        return None if deadline is None else deadline - asyncio.get_running_loop().time()
+    def let_go(self, connection: Connection) -> None:
+        """Note that nobody holds the owner any more: its reset gives the lane back, whatever its last task does."""
+        if self.owner is connection:
+            self.task = None
 
     def give(self, connection: Connection) -> None:
         """Give the lane to the next in line; nothing happens if it is not this connection's."""
@@ -192,7 +204,7 @@ class Gate:
         deadline = loop.time() + limit
         if not self._line.enter_now():
             await self._line.enter(limit)
-        self._lane.admitted[task] = deadline
+        self._lane.admitted[task] = limit, deadline
 
         def release() -> None:
             if self._lane.admitted.pop(task, None) is not None:

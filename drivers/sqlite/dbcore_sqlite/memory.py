@@ -6,7 +6,7 @@ import sqlite3
 from itertools import count
 
 from dbcore.errors import UnsupportedError
-from dbcore_sqlite.opening import Place
+from dbcore_sqlite.opening import NEED_LOCK, Place
 
 __all__ = ["open_memory"]
 
@@ -22,5 +22,8 @@ def open_memory() -> tuple[Place, sqlite3.Connection]:
             "use a file, or a newer Python"
         )
     # The slash makes the name one for the whole process; without it each connection has a database of its own.
-    place = Place(f"file:/dbcore-{next(_numbers)}?vfs=memdb", None)
-    return place, sqlite3.connect(place.uri, uri=True, isolation_level=None, check_same_thread=False)
+    uri = f"file:/dbcore-{next(_numbers)}?vfs=memdb"
+    keeper = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    # Nobody else has the database yet, so nobody can have locked it.
+    known = {name: keeper.execute(f"PRAGMA {name}").fetchone()[0] for name in NEED_LOCK}
+    return Place(uri, None, known), keeper

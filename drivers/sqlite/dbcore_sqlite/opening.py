@@ -8,7 +8,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -18,9 +18,9 @@ from dbcore_sqlite.job import Native
 from dbcore_sqlite.settings import SqliteSettings
 from dbcore_sqlite.words import RESTORED_PRAGMAS
 
-__all__ = ["Place", "open_native", "place_of"]
+__all__ = ["NEED_LOCK", "Place", "open_native", "place_of"]
 
-_NEED_SCHEMA = frozenset({"cache_size", "synchronous"})
+NEED_LOCK = ("cache_size", "synchronous")
 """Reading or setting them reads the database, which in memory means a lock that a long transaction may hold."""
 
 
@@ -31,6 +31,8 @@ class Place:
     uri: str
     path: Path | None
     """The file; `None` in memory."""
+    known: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Pragmas of a new connection that it cannot be asked for."""
 
 
 def place_of(settings: SqliteSettings, folder: Path) -> Place:
@@ -59,7 +61,7 @@ def open_native(place: Place, settings: SqliteSettings, given_up: Event) -> tupl
         raise _explain(error, place, settings) from error
     try:
         _set_up(native, place, settings, given_up)
-        return native, _snapshot(native, memory=place.path is None)
+        return native, _snapshot(native, place.known)
     except sqlite3.Error as error:
         native.close()
         raise _explain(error, place, settings) from error
@@ -123,10 +125,10 @@ def _set_journal_mode(native: Native, settings: SqliteSettings) -> None:
         )
 
 
-def _snapshot(native: Native, *, memory: bool) -> Mapping[str, int]:
-    values: dict[str, int] = {}
+def _snapshot(native: Native, known: Mapping[str, int]) -> Mapping[str, int]:
+    values = dict(known)
     for name in RESTORED_PRAGMAS:
-        if not (memory and name in _NEED_SCHEMA):
+        if name not in known:
             row = native.execute(f"PRAGMA {name}").fetchone()
             if row is not None:  # this build of SQLite may lack one
                 values[name] = row[0]

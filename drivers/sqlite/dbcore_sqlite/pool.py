@@ -90,12 +90,19 @@ def make_hooks(config: Config[SqliteSettings], home: Home) -> Hooks[Connection]:
             raise ConfigError("credentials gave another path; a pool has one database: leave path out of them")
         return await connect(home, settings)
 
+    def is_free(connection: Connection) -> bool:
+        """Asked at the release first, and only while nobody holds the connection."""
+        if is_clean(connection):
+            return True
+        home.lane.let_go(connection)
+        return False
+
     return Hooks(
         connect=connect_with(config, open_one),
         close=Connection.close,
         reset=reset,
         is_usable=is_usable,
-        is_clean=is_clean,
+        is_clean=is_free,
         ping=ping,
         abort=Connection.abort,
         in_transaction=in_transaction,

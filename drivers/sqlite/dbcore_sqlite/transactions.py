@@ -16,11 +16,14 @@ _READ = ("PRAGMA query_only = 1", "BEGIN")
 async def begin(connection: Connection, isolation: Isolation | None, read_only: bool) -> None:
     """Begin a transaction. One that may write waits here for its turn; SQLite hears of it with the first statement."""
     if isolation is not None and isolation != "serializable":
-        raise UnsupportedError(f"SQLite has no isolation {isolation!r}: every transaction is serializable")
+        raise UnsupportedError(
+            f"SQLite has no isolation {isolation!r}: every transaction is serializable, which gives more than that; "
+            "leave isolation out, or say 'serializable'"
+        )
     await connection.quiet()
     read_only = read_only or connection.read_only
     if not read_only or connection.lane.everything:
-        await connection.lane.take(connection, connection.lane.time_left())
+        await connection.lane.take(connection)
     connection.begun = "read" if read_only else "write"
     connection.pending = _READ if read_only else _WRITE
 

@@ -33,16 +33,29 @@ _RESTORED = frozenset(
 )
 """Pragmas of the session that can be read, and so put back."""
 
-_OF_THE_FILE = frozenset(
-    "application_id auto_vacuum data_version foreign_key_check foreign_key_list freelist_count incremental_vacuum "
-    "index_info index_list index_xinfo integrity_check journal_mode optimize page_count page_size quick_check "
-    "schema_version table_info table_list table_xinfo user_version wal_checkpoint".upper().split()
+_READING = frozenset(
+    "collation_list compile_options data_version database_list foreign_key_check foreign_key_list freelist_count "
+    "function_list index_info index_list index_xinfo integrity_check module_list page_count pragma_list quick_check "
+    "table_info table_list table_xinfo".upper().split()
 )
-"""Pragmas that change nothing in the session, arguments or not."""
+"""Pragmas that only read; what stands behind them says of what."""
+
+_OF_THE_FILE = frozenset("application_id auto_vacuum default_cache_size page_size schema_version user_version".upper().split())
+"""Pragmas that write into the file when a value is given, and nothing else: they leave the session as it was."""
+
+_ACTING = frozenset({"INCREMENTAL_VACUUM", "OPTIMIZE", "WAL_CHECKPOINT"})
+"""Pragmas that write into the file with or without a value."""
+
+_GAP = r"(?>\s|--[^\n]*+|/\*.*?(?:\*/|\Z))*+"
+_NAME = r"""(?>"(?:[^"]|"")*+"|'(?:[^']|'')*+'|`[^`]*+`|\[[^\]]*+\]|[\w$]++)"""
+_PRAGMA = re.compile(
+    rf"(?:{_GAP};)*+{_GAP}(?:EXPLAIN{_GAP}(?:QUERY{_GAP}PLAN{_GAP})?)?"
+    rf"PRAGMA{_GAP}(?:{_NAME}{_GAP}\.{_GAP})?(?P<name>{_NAME}){_GAP}(?P<value>[=(])?",
+    re.IGNORECASE | re.DOTALL,
+)
+"""`PRAGMA schema.name = value`, `PRAGMA name(value)`. SQLite runs many of them even behind EXPLAIN."""
 
 _QUOTED_TEMP = re.compile(r"""["'`\[]temp["'`\]]\s*\.""", re.IGNORECASE)
-
-_WRITING_PRAGMAS = frozenset({"OPTIMIZE", "INCREMENTAL_VACUUM", "WAL_CHECKPOINT"})
 
 RESTORED_PRAGMAS = tuple(sorted(name.lower() for name in _RESTORED))
 """The same, for who reads them and puts them back."""
@@ -79,19 +92,36 @@ def look(sql: str) -> Kind:
 def _look(sql: str) -> Kind:
     words = _words(sql)
     first = words[0] if words else ""
-    if first == "WITH":
-        writes = not _DATA.isdisjoint(words) or ("REPLACE", "INTO") in pairwise(words)
-    elif first == "PRAGMA":
-        writes = "=" in sql or not _WRITING_PRAGMAS.isdisjoint(words)
+    pragma = _PRAGMA.match(sql) if first == "PRAGMA" or first == "EXPLAIN" else None
+    if pragma is not None:
+        writes, session = _pragma(pragma["name"].strip("\"'`[]").upper(), has_value=pragma["value"] is not None)
     else:
-        writes = first not in _READS
+        writes, session = _writes(first, words), _session(words, sql)
     return Kind(
         first=first,
         writes=writes,
-        session=_session(words, sql),
+        session=session,
         ends=first in _ENDS and not (first == "ROLLBACK" and "TO" in words),
         many=first in _SINGLE and "RETURNING" not in words,
     )
+
+
+def _pragma(name: str, *, has_value: bool) -> tuple[bool, Session]:
+    if name in _ACTING:
+        return True, ""
+    if not has_value or name in _READING:
+        return False, ""
+    if name in _OF_THE_FILE:
+        return True, ""
+    if name in _RESTORED:
+        return False, "known"
+    return True, "unknown"
+
+
+def _writes(first: str, words: tuple[str, ...]) -> bool:
+    if first == "WITH":
+        return not _DATA.isdisjoint(words) or ("REPLACE", "INTO") in pairwise(words)
+    return first not in _READS
 
 
 def _session(words: tuple[str, ...], sql: str) -> Session:
@@ -101,9 +131,5 @@ def _session(words: tuple[str, ...], sql: str) -> Session:
         case ("CREATE",):
             # Also `CREATE TABLE temp.t`: there it is a word of its own too, unless it stands in quotes.
             return "known" if not _TEMP.isdisjoint(words[1:8]) or _QUOTED_TEMP.search(sql) else ""
-        case ("PRAGMA",):
-            if ("=" not in sql and "(" not in sql) or not _OF_THE_FILE.isdisjoint(words[1:3]):
-                return ""
-            return "known" if not _RESTORED.isdisjoint(words[1:3]) else "unknown"
         case _:
             return ""
