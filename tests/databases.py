@@ -1,6 +1,7 @@
 """The databases that the tests of the face run on, in one list: the fixture `place` is each of them in turn.
 
-A new driver is one more entry in `PLACES`: where its database is, and what its SQL says differently.
+A new driver is one more entry in `PLACES`: where its database is, and what its SQL says differently. Beside them is
+`pgbouncer`: Postgres through a PgBouncer in transaction mode, for the files of tests that `POOLED` names.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import sqlite3
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
+from pgbouncer import Bouncer
 
 import dbcore as db
 from dbcore.events import Observer
 
-__all__ = ["PLACES", "Ask", "Place", "place", "until"]
+__all__ = ["PLACES", "POOLED", "UNPOOLED", "Ask", "Place", "place", "until"]
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 """Sends one statement on a connection that no pool knows of, and returns its rows."""
@@ -174,18 +176,94 @@ def _postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
             admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
-def _changed(url: str, *, password: str | None = None, path: str | None = None, port: int | None = None) -> str:
+@contextlib.contextmanager
+def _role(admin: psycopg.Connection, name: str, **settings: str) -> Generator[None, None, None]:
+    """A role whose sessions begin with these settings: a session behind a pooler has none of its own."""
+    admin.execute(f"CREATE ROLE {name} SUPERUSER LOGIN PASSWORD '{name}'".encode())
+    try:
+        for key, value in settings.items():
+            admin.execute(f"ALTER ROLE {name} SET {key} = '{value}'".encode())
+        yield
+    finally:
+        gone = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s"
+        admin.execute(gone, [name])
+        admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def _pgbouncer(request: pytest.FixtureRequest) -> Iterator[Place]:
+    bouncer: Bouncer = request.getfixturevalue("bouncer")
+    for direct in _postgres(request):
+        schema = f"pooled_{uuid.uuid4().hex[:12]}"
+        impatient = f"{schema}_impatient"
+        url = _changed(bouncer.url, user=schema, password=schema)
+        with contextlib.ExitStack() as stack:
+            admin = stack.enter_context(psycopg.connect(bouncer.server.url, autocommit=True))
+            stack.enter_context(_role(admin, schema, search_path=schema))
+            stack.enter_context(_role(admin, impatient, search_path=schema, lock_timeout="20ms"))
+            admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {schema}".encode())
+
+            @contextlib.contextmanager
+            def outside() -> Generator[Ask, None, None]:
+                with psycopg.connect(_changed(bouncer.server.url, user=schema, password=schema), autocommit=True) as own:
+
+                    def ask(sql: str) -> list[tuple[Any, ...]]:
+                        cursor = own.execute(sql.encode())
+                        return cursor.fetchall() if cursor.description is not None else []
+
+                    yield ask
+
+            def seen() -> int:
+                return sum(client["user"] == schema for client in bouncer.show("CLIENTS"))
+
+            yield replace(
+                direct,
+                url=f"{url}?pooler=transaction",
+                impatient={"url": f"{_changed(url, user=impatient, password=impatient)}?pooler=transaction"},
+                outside=outside,
+                seen=seen,
+                unreachable={},
+                secret=schema,
+            )
+
+
+def _changed(
+    url: str,
+    *,
+    user: str | None = None,
+    password: str | None = None,
+    path: str | None = None,
+    port: int | None = None,
+) -> str:
     parts = urlsplit(url)
-    user = f"{parts.username}:{password or parts.password}"
+    access = f"{user or parts.username}:{password or parts.password}"
     return parts._replace(
-        netloc=f"{user}@{parts.hostname}:{port or parts.port}", path=parts.path if path is None else path
+        netloc=f"{access}@{parts.hostname}:{port or parts.port}", path=parts.path if path is None else path
     ).geturl()
 
 
 PLACES: Mapping[str, Callable[[pytest.FixtureRequest], Iterator[Place]]] = {"sqlite": _sqlite, "postgres": _postgres}
 
+POOLED = frozenset(
+    {
+        "test_statements",
+        "test_rows",
+        "test_many",
+        "test_streams",
+        "test_transactions",
+        "test_timeouts",
+        "test_run_transaction",
+    }
+)
+"""The files whose tests run through PgBouncer as well."""
 
-@pytest.fixture(params=list(PLACES))
+UNPOOLED: Mapping[str, str] = {}
+"""Tests of those files that cannot, with the reason."""
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """An empty database of every kind in turn."""
-    yield from PLACES[request.param](request)
+    """An empty database of every kind in turn; `tests/database/conftest.py` says of which for whom."""
+    if request.param == "pgbouncer":
+        yield from _pgbouncer(request)
+    else:
+        yield from PLACES[request.param](request)

@@ -64,7 +64,7 @@ def _candidates() -> Iterator[Path]:
         yield from sorted(installs, reverse=True)
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """Return who runs the server: PostgreSQL refuses to run as root. `None`: the present user."""
     if os.geteuid() != 0:
         return None
@@ -74,7 +74,7 @@ def _unprivileged() -> pwd.struct_passwd | None:
     raise ServerMissing("root cannot run PostgreSQL, and there is no user `postgres` or `nobody`")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -92,7 +92,7 @@ class Server:
         self.folder = Path()
         self.port = 0
         self._bin = programs()
-        self._user = _unprivileged()
+        self._user = unprivileged()
         self._uid = None if self._user is None else self._user.pw_uid
         self._gid = None if self._user is None else self._user.pw_gid
         self._groups: list[int] | None = None if self._user is None else []
@@ -114,7 +114,7 @@ class Server:
         try:
             self._make_programs_reachable()
             self._initdb()
-            self.port = _free_port()
+            self.port = free_port()
             self.start()
         except BaseException:
             self.__exit__()

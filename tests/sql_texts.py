@@ -180,7 +180,7 @@ _ON_BOTH = (
     ),
     _fixed(("CAST(5 % 3 AS TEXT)", "2"), ("'100%'", "100%"), ("'a' AS foo$1", "a"), ("'%s'", "%s"), ("'?'", "?")),
     _around(_string),
-    _around(lambda text: '\'x\' AS "a' + text.replace('"', '""') + '"', gives="x"),
+    _around(lambda text: "'x' AS \"a" + text.replace('"', '""') + '"', gives="x"),
     _around(lambda text: f"'x' /*{text}*/", _COMMENT, gives="x"),
     _around(lambda text: f"/*' {text}*/'x'", _COMMENT, gives="x"),
     _around(lambda text: f"'x' --{text}\n", _LINE, gives="x"),

@@ -16,9 +16,7 @@ from sql_texts import SELECTS, Select
 import dbcore as db
 
 STRESS = int(os.environ.get("DBCORE_STRESS", "0")) // 10
-EXAMPLES = settings(
-    max_examples=STRESS or 300, derandomize=not STRESS, database=None, deadline=None, print_blob=True
-)
+EXAMPLES = settings(max_examples=STRESS or 300, derandomize=not STRESS, database=None, deadline=None, print_blob=True)
 
 
 async def sent(database: db.Database, way: str, select: Select) -> list[tuple[object, ...]]:

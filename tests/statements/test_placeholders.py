@@ -315,7 +315,6 @@ def check(parts: list[Piece], numbers: list[int], syntax: Syntax, *, named: bool
     assert text == expected
 
 
-
 @given(parts=st.lists(OF_POSTGRES, max_size=12), numbers=NUMBERS, named=st.booleans())
 def test_exactly_the_placeholders_of_any_postgres_text_are_found(
     parts: list[Piece],

@@ -14,7 +14,7 @@ from psycopg.adapt import AdaptersMap, Transformer
 from psycopg.rows import tuple_row
 
 from dbcore.driver import ServerInfo, TransactionStatus
-from dbcore.errors import DbConnectionError
+from dbcore.errors import DbConnectionError, TransactionError
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.values import ADAPTERS
 
@@ -37,6 +37,7 @@ __all__ = [
     "server_info",
     "touch",
     "transaction_status",
+    "use",
 ]
 
 IDLE = int(pq.TransactionStatus.IDLE)
@@ -71,7 +72,10 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.cursor_factory = AsyncRawCursor
         self.prepare_threshold = None
         self.transformer = Transformer(self)
+        self.styles = self.read_styles()
         self.prepared = Prepared(0)
+        self.chunked = False
+        """A stream has been read since the last pipeline."""
         self.marks = 0
         self.mark_use = 0
         """`USED` where each use is followed by a reset, else 0."""
@@ -82,6 +86,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.block = False
         """A transaction was begun by `begin` and is not over."""
         self.read_only_block = False
+        self.committing = False
+        """Its COMMIT was sent: if the connection is lost now, nobody knows what became of it."""
         self.waiter: asyncio.Future[None] | None = None
         """What the statement that is under way waits for."""
         self.cleaning: asyncio.Future[None] | None = None
@@ -100,6 +106,11 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
             return await super().wait(gen, interval)
         return await super().wait(gen, interval, timeout)
 
+    def read_styles(self) -> tuple[bytes | None, ...]:
+        """Return the parameters of the session that psycopg's loaders go by. They read them once, when they are made."""
+        status = self.pgconn.parameter_status
+        return status(b"TimeZone"), status(b"DateStyle"), status(b"IntervalStyle")
+
     def has_input(self) -> bool:
         """Say whether something can be read, without waiting and without reading it."""
         return bool(self._poll.poll(0))
@@ -108,6 +119,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """Undo what a user of psycopg's interface may have set on the object itself."""
         self._map = AdaptersMap(ADAPTERS)
         self.transformer = Transformer(self)
+        self.prepared.forget_formats()
         self.cursor_factory = AsyncRawCursor
         self.row_factory = tuple_row
         self.prepare_threshold = None
@@ -152,6 +164,16 @@ def touch(connection: Connection) -> None:
     """Note that anything may have been done to the session, and registered at psycopg's adapters."""
     connection.marks |= NATIVE
     connection.transformer = Transformer(connection)
+
+
+def use(connection: Connection) -> None:
+    """Begin something with the connection. Raises `TransactionError` where its transaction was ended behind its back."""
+    connection.marks |= connection.mark_use
+    if connection.block and connection.pending is None and connection.pgconn.transaction_status == IDLE:
+        raise TransactionError(
+            "the transaction is over: it was ended by a COMMIT or ROLLBACK that was sent as text; leave the transaction "
+            "block and begin anew"
+        )
 
 
 async def close(connection: Connection) -> None:

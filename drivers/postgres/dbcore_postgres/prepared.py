@@ -106,6 +106,11 @@ class Prepared:
         if gone:
             self.unwanted.clear()
 
+    def forget_formats(self) -> None:
+        """Ask for text until the types of the columns have been looked at again."""
+        for seen in self._seen.values():
+            seen.columns, seen.format = None, TEXT
+
     def _unname(self, seen: Seen) -> None:
         if seen.name is not None:
             self.unwanted.append(seen.name)

@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from psycopg.adapt import PyFormat
+from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import InvalidSqlStatementName
 from psycopg.pq import Format
 
 from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore_postgres.cancelling import COPY_STATES, abandon
-from dbcore_postgres.connection import IDLE, SESSION, Connection
+from dbcore_postgres.connection import IDLE, SESSION, Connection, use
 from dbcore_postgres.errors import UNSENDABLE, decode_failure, is_stale, not_a_parameter, style_failure
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
 from dbcore_postgres.values import unsendable
@@ -67,7 +67,7 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
     if seen is None or seen.name is None or connection.pending is not None:
         return await _unless_stale(connection, lambda: _query(connection, key, bound))
     connection.prepared.used(key)
-    connection.marks |= connection.mark_use
+    use(connection)
     try:
         connection.pgconn.send_query_prepared(seen.name, bound[0], bound[2], seen.format)
     except psycopg.OperationalError as error:
@@ -166,7 +166,8 @@ async def script(connection: Connection, sql: str) -> None:
     """Run a text of several statements; all or nothing unless it has transaction statements of its own."""
     if "\0" in sql:
         raise QueryError("the script has a NUL character in it")
-    connection.marks |= SESSION | connection.mark_use
+    use(connection)
+    connection.marks |= SESSION
     begin, connection.pending = connection.pending, None
     text = sql.encode() if begin is None else begin + b"; " + sql.encode()
     results = await simple(connection, text)
@@ -182,7 +183,7 @@ class Trip:
         self._connection = connection
         self._names: dict[Key, bytes] = {}
         self.seen: dict[Key, Seen] = {}
-        connection.marks |= connection.mark_use
+        use(connection)
 
     def begin(self) -> list[Command]:
         """Take the BEGIN that waits for the first statement, if there is one."""
@@ -286,12 +287,15 @@ def format_of(connection: Connection, result: PGresult) -> int:
 
 def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Turn a result into rows. Raises `DecodeError` for a value that has no form in Python."""
+    styles = connection.read_styles()
+    if styles != connection.styles:
+        connection.styles, connection.transformer = styles, Transformer(connection)
     transformer = connection.transformer
     count = result.ntuples
     try:
         transformer.set_pgresult(result)
         return transformer.load_rows(0, count, tuple)
-    except psycopg.NotSupportedError as error:
+    except (psycopg.NotSupportedError, NotImplementedError) as error:
         raise style_failure(columns) from error
     except (psycopg.DataError, OverflowError, ValueError) as error:
         raise decode_failure(columns) from error

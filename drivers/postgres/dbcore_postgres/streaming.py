@@ -10,7 +10,7 @@ from psycopg import capabilities, pq
 
 from dbcore.driver import Result
 from dbcore_postgres.cancelling import abandon
-from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection
+from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection, use
 from dbcore_postgres.prepared import Seen
 from dbcore_postgres.statements import bind, columns_of, rows_of
 from dbcore_postgres.wire import fetch, lost, simple
@@ -31,7 +31,9 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     """
     values, types, formats = bind(connection, params)
     seen = Seen(sql)
-    connection.marks |= connection.mark_use | (SESSION if seen.changes_session else 0)
+    use(connection)
+    if seen.changes_session:
+        connection.marks |= SESSION
     begin, connection.pending = connection.pending, None
     savepoint = connection.block
     if savepoint:
@@ -47,6 +49,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     else:
         pgconn.set_single_row_mode()
     connection.marks |= STREAM
+    connection.chunked = True
     complete = False
     try:
         columns: tuple[str, ...] | None = None

@@ -23,7 +23,7 @@ _LEVELS: dict[Isolation | None, bytes] = {
 async def begin(connection: Connection, isolation: Isolation | None, read_only: bool) -> None:
     """Note that a transaction begins: the BEGIN goes along with the first statement.
 
-    Raises `UsageError` in a transaction that a BEGIN sent as text has opened: the server would let the two become one.
+    Raises `UsageError` in a transaction that a BEGIN sent as text has opened: the server would make one of the two.
     """
     if connection.pgconn.transaction_status in (IN_TRANSACTION, IN_ERROR):
         raise UsageError(
@@ -58,7 +58,7 @@ async def commit(connection: Connection) -> None:
 
 
 async def _commit(connection: Connection) -> None:
-    connection.block = False  # from here on, a connection that is lost leaves the outcome unknown
+    connection.committing = True
     try:
         results = await simple(connection, b"COMMIT")
     except psycopg.Error as error:
@@ -71,16 +71,19 @@ async def _commit(connection: Connection) -> None:
             sqlstate=None if known is None else known.sqlstate,
         ) from error
     finally:
-        _over(connection)
+        connection.committing = False
+        # Cancelled before the server came to it, the COMMIT may have left a transaction to roll back.
+        if connection.pgconn.transaction_status not in (IN_TRANSACTION, IN_ERROR):
+            _over(connection)
     if results[-1].command_status != b"COMMIT":
         raise TransactionError("the server rolled the transaction back in place of committing it")
 
 
 async def rollback(connection: Connection) -> None:
-    """Roll back. Harmless without a transaction, and with a connection that is lost: nothing is left to roll back."""
-    pending = connection.pending
+    """Roll back what `begin` began. Harmless without that, and with a connection that is lost: nothing is left then."""
+    sent = connection.block and connection.pending is None
     try:
-        if pending is None and connection.pgconn.status == OK and connection.pgconn.transaction_status != IDLE:
+        if sent and connection.pgconn.status == OK and connection.pgconn.transaction_status != IDLE:
             await simple(connection, b"ROLLBACK")
     finally:
         _over(connection)

@@ -126,6 +126,11 @@ async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
 
     try:
         pgconn.enter_pipeline_mode()
+        if connection.chunked:
+            # libpq would still be in the mode of the stream for the first command; let that be an empty one.
+            connection.chunked = False
+            pgconn.send_query_params(b"", None)
+            takers.append(None)
         for number, (send, taker) in enumerate(commands, 1):
             send()
             takers.append(taker)
@@ -187,7 +192,7 @@ def lost(connection: Connection, error: psycopg.OperationalError) -> NoReturn:
             text = "another statement is under way on this connection; use one connection for each task"
         raise UsageError(text) from error
     connection.marks |= RETIRED
-    if connection.block:
+    if connection.block and not connection.committing:
         raise LostInTransaction(str(error)) from error
     raise error
 

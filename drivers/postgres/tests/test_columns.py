@@ -10,7 +10,7 @@ from dbcore_postgres import Connection
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import rollback
-from postgres_connections import Proxy, configured, connected, failure, rows, start
+from postgres_connections import Proxy, changed, configured, connected, failure, rows, start
 from psycopg.pq import Format
 from psycopg.types.enum import EnumInfo, register_enum
 
@@ -165,8 +165,8 @@ async def test_the_style_of_the_role_does_not_matter_and_that_of_the_session_say
         await script(admin, "CREATE ROLE stylish LOGIN SUPERUSER PASSWORD 'x'")
         await script(admin, "ALTER ROLE stylish SET IntervalStyle = 'iso_8601'; ALTER ROLE stylish SET DateStyle = SQL")
         try:
-            settings = {"user": "stylish", "password": "x"}
-            async with connected(postgres_url, **settings) as (hooks, connection):
+            url = changed(postgres_url, user="stylish", password="x")
+            async with connected(url) as (hooks, connection):
                 for sql in ("SELECT '1 day'::interval AS what", "SELECT now() AS what"):
                     for _ in range(3):
                         await rows(connection, sql)

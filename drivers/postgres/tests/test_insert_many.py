@@ -107,9 +107,29 @@ async def test_a_row_that_does_not_fit_is_named_and_nothing_is_left(postgres_url
         await script(connection, "CREATE TEMP TABLE things (n int)")
         data = [(n,) for n in range(1300)] + [bad]
         error = await failure(insert_many(connection, ("things",), ["n"], data))
-        assert isinstance(error, QueryError)
+        assert type(error) is QueryError
         assert "row 1301" in str(error)
         assert words in str(error)
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ((1, 2), "column 'v' (a tuple): a tuple has no form of its own in Postgres; use a list"),
+        ({1, 2}, "column 'v' (a set) cannot be sent: there is no Postgres type for it"),
+        ("a\0b", "column 'v' (a str) cannot be sent: it holds a NUL"),
+    ],
+)
+async def test_a_value_that_has_no_form_is_named_too(postgres_url: str, bad: object, words: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (n int, v inet)")  # a type that goes as text
+        for number in (1, 3, 700):
+            data = [(n, "10.0.0.1") for n in range(1, number)] + [(number, bad)]
+            error = await failure(insert_many(connection, ("things",), ["n", "v"], data))
+            assert type(error) is QueryError
+            assert f"nothing was inserted: row {number}, " in str(error)
+            assert words in str(error)
         assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
 
 

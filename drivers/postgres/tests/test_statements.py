@@ -10,6 +10,7 @@ import pytest
 from dbcore_postgres import Connection
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.statements import batch, execute_many, query, script
+from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import commit, rollback
 from postgres_connections import Proxy, connected, failure, rows, start
 
@@ -136,10 +137,40 @@ async def test_an_enum_goes_as_its_value(postgres_url: str) -> None:
         ]
 
 
-@pytest.mark.parametrize("value", ["\ud800", "a\0b", 2**63, object(), {1, 2}])
-async def test_a_value_that_has_no_form_is_refused_before_anything_is_sent(postgres_url: str, value: object) -> None:
+FORMLESS: list[tuple[object, str]] = [
+    ("\ud800", "(a str) cannot be sent: it holds a lone surrogate"),
+    ("a\0b", "(a str) cannot be sent: it holds a NUL"),
+    (2**63, "(a int) cannot be sent: it is too large for its type"),
+    (object(), "(a object) cannot be sent: there is no Postgres type for it"),
+    ({1, 2}, "(a set) cannot be sent: there is no Postgres type for it"),
+    ((1, 2), "(a tuple): a tuple has no form of its own in Postgres; use a list for an array"),
+    ([(1, 2)], "(a list): a tuple has no form"),
+    ([1, "a"], "(a list) cannot be sent"),
+    ({"a": object()}, "(a dict): a parameter has no JSON form"),
+]
+
+
+@pytest.mark.parametrize(("value", "words"), FORMLESS)
+async def test_a_value_that_has_no_form_is_refused_by_its_number(postgres_url: str, value: object, words: str) -> None:
+    async with Proxy(postgres_url) as proxy, connected(proxy.url) as (hooks, connection):
+        before = proxy.trips
+        sql = "SELECT $1::int, $2"
+        for work, where in (
+            (query(connection, sql, (1, value)), "parameter 2 "),
+            (batch(connection, [("SELECT 1", ()), (sql, (1, value))]), "parameter 2 "),
+            (execute_many(connection, sql, [(1, "a"), (2, value)]), "row 2: parameter 2 "),
+            (anext(stream(connection, sql, (1, value), 10)), "parameter 2 "),
+        ):
+            error = await failure(work)
+            assert type(error) is QueryError
+            assert str(error).startswith(where + words)
+        assert hooks.is_clean(connection)
+        assert proxy.trips == before
+
+
+async def test_a_text_with_half_a_character_is_refused(postgres_url: str) -> None:
     async with connected(postgres_url) as (hooks, connection):
-        assert type(await failure(query(connection, "SELECT $1", (value,)))) is QueryError
+        assert type(await failure(query(connection, "SELECT '\ud800'", ()))) is QueryError
         assert hooks.is_clean(connection)
 
 

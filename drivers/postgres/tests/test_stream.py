@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 from dbcore_postgres.connection import transaction_status
-from dbcore_postgres.statements import query, script
+from dbcore_postgres.statements import batch, query, script
 from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import commit
 from postgres_connections import backend, connected, failure, rows, start
@@ -24,6 +24,15 @@ async def test_rows_come_in_chunks_of_the_size_asked_for(postgres_url: str, coun
         assert [row for chunk in chunks for row in chunk.rows] == [(n, f"row {n}") for n in range(1, count + 1)]
         assert all(chunk.columns == ("n", "name") for chunk in chunks)
         assert hooks.is_clean(connection)
+
+
+async def test_what_goes_together_after_a_stream_is_not_taken_for_one(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(2):
+            assert [len(chunk.rows) async for chunk in stream(connection, MANY, (25,), 10)] == [10, 10, 5]
+            for _ in range(2):
+                found = await batch(connection, [(MANY, (25,)), ("SELECT 1", ())])
+                assert [result.count for result in found] == [25, 1]
 
 
 async def test_a_long_stream_needs_little_memory(postgres_url: str) -> None:

@@ -7,12 +7,21 @@ import logging
 import pytest
 from dbcore_postgres import Connection
 from dbcore_postgres.connection import in_transaction, transaction_status
-from dbcore_postgres.statements import query, script
+from dbcore_postgres.copying import insert_many
+from dbcore_postgres.statements import batch, execute_many, query, script
+from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import commit, rollback
-from postgres_connections import Proxy, backend, connected, failure, rows, start
+from postgres_connections import Proxy, backend, configured, connected, failure, rows, start
 
+import dbcore as db
 from dbcore.driver import Isolation
-from dbcore.errors import ConflictError, ConstraintError, DbConnectionError, QueryError, TransactionError
+from dbcore.errors import (
+    ConflictError,
+    ConstraintError,
+    DbConnectionError,
+    QueryError,
+    TransactionError,
+)
 
 
 async def test_the_status_is_known_without_asking(postgres_url: str) -> None:
@@ -168,3 +177,63 @@ async def test_a_begin_that_was_never_sent_is_forgotten_by_the_reset(postgres_ur
         assert hooks.is_clean(connection)
         await rows(connection, "SELECT 1")
         assert transaction_status(connection) == "idle"
+
+
+@pytest.mark.parametrize("failed", [False, True])
+async def test_a_begin_as_text_and_a_transaction_are_not_joined_in_silence(postgres_url: str, failed: bool) -> None:
+    async with db.open(configured(postgres_url)) as database, database.connection() as connection:
+        await connection.execute_script("CREATE TEMP TABLE things (a int)")
+        await connection.execute("BEGIN")
+        await connection.execute("INSERT INTO things VALUES (1)")
+        if failed:
+            with pytest.raises(db.QueryError):
+                await connection.execute("SELECT 1/0")
+        with pytest.raises(db.UsageError, match="open already, by a BEGIN that was sent as text"):
+            async with connection.transaction():
+                raise AssertionError("it must not begin")
+        assert connection.in_transaction
+        await connection.execute("ROLLBACK" if failed else "COMMIT")
+        async with connection.transaction():
+            assert await connection.fetch_value("SELECT count(*) FROM things") == (not failed)
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
+async def test_nothing_runs_in_a_transaction_that_a_text_has_ended(postgres_url: str, ending: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        await script(connection, "CREATE TEMP TABLE things (a int)")
+        insert = "INSERT INTO things VALUES (1)"
+        for _ in range(3):
+            await query(connection, "DELETE FROM things", ())
+            await start(connection)
+            await query(connection, insert, ())
+            await query(connection, ending, ())
+            for work in (
+                query(connection, insert, ()),
+                batch(connection, [(insert, ())]),
+                execute_many(connection, insert, [()]),
+                script(connection, insert),
+                insert_many(connection, ("things",), ["a"], [(1,)]),
+                anext(stream(connection, f"{insert} RETURNING 1", (), 10)),
+            ):
+                error = await failure(work)
+                assert isinstance(error, TransactionError)
+                assert "sent as text" in str(error)
+            assert isinstance(await failure(commit(connection)), TransactionError)
+            assert await rows(connection, "SELECT count(*) FROM things") == [(ending == "COMMIT",)]
+        await hooks.reset(connection)
+
+
+@pytest.mark.parametrize("text", ["COMMIT", "ROLLBACK", "INSERT INTO ended VALUES (1); COMMIT"])
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_transaction_that_a_text_has_ended_is_no_success(postgres_url: str, text: str, nested: bool) -> None:
+    async with db.open(configured(postgres_url)) as database:
+        with pytest.raises(db.TransactionError, match="no transaction left to commit"):
+            async with database.transaction() as tx:
+                await tx.execute_script("CREATE TEMP TABLE ended (a int)")
+                if nested:
+                    async with tx.transaction():
+                        await tx.execute_script(text)
+                else:
+                    await tx.execute_script(text)
+        assert await database.fetch_value("SELECT 1") == 1
+        assert database.stats().size == 1

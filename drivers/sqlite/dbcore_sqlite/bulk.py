@@ -91,7 +91,7 @@ def _fit(rows: list[Row], width: int) -> bool:
         return False
 
 
-def _misfit(rows: list[Row], done: int, width: int) -> QueryError:
+def _misfit(rows: Sequence[object], done: int, width: int) -> QueryError:
     number, row = next(
         (number, row) for number, row in enumerate(rows, done + 1) if not isinstance(row, Sized) or len(row) != width
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,13 +21,15 @@ from dbcore.errors import DbConnectionError, TransactionError
 from dbcore_sqlite.errors import breaks_connection, is_busy
 from dbcore_sqlite.job import Job, Native
 from dbcore_sqlite.lane import Lane
-from dbcore_sqlite.opening import Place, open_native
+from dbcore_sqlite.opening import File, Place, open_native
 from dbcore_sqlite.settings import SqliteSettings
 
 if TYPE_CHECKING:
     from dbcore_sqlite.streams import Stream
 
 __all__ = ["Connection", "Home", "connect"]
+
+log = logging.getLogger("dbcore.pool")
 
 _INHERITED: list[Native] = []
 """Connections of a parent process. To close one could spoil the parent's files, so they live as long as this one."""
@@ -37,7 +41,7 @@ _PATIENCE = 1.0
 class Home:
     """What the connections of one pool share."""
 
-    __slots__ = ("lane", "place", "reset", "threads")
+    __slots__ = ("_file", "_opened", "lane", "place", "reset", "threads")
 
     def __init__(self, place: Place, lane: Lane, reset: Reset) -> None:
         self.place = place
@@ -45,6 +49,22 @@ class Home:
         self.reset: Reset = reset
         self.threads: set[threading.Thread] = set()
         """The workers, so that the end of the pool can wait for theirs."""
+        self._file: File | None = None
+        self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    def opened(self, connection: Connection) -> None:
+        """Note a new connection. If it found another file than the older ones, those are not used again."""
+        if self._opened and connection.file != self._file:
+            for older in self._opened:
+                older.broken = True
+            log.warning(
+                "pool %s: %s was deleted or replaced while it was open; connections to the old file are dropped, and "
+                "what they wrote since is not in the new one",
+                self.lane.line.name,
+                self.place.path,
+            )
+        self._file = connection.file
+        self._opened.add(connection)
 
 
 class Connection(aiosqlite.Connection):
@@ -69,6 +89,8 @@ class Connection(aiosqlite.Connection):
         """The worker; until that has begun, the thread that makes this."""
         self.snapshot: Mapping[str, int] = {}
         """What the pragmas of the session were when it was new."""
+        self.file: File | None = None
+        """The file that it has open; `None` in memory."""
         self.job: Job | None = None
         """The latest one; it may have been left behind while it still runs."""
         self.ending: asyncio.Task[None] | None = None
@@ -97,7 +119,8 @@ class Connection(aiosqlite.Connection):
     def _open(self) -> sqlite3.Connection:
         """Runs in the worker."""
         self.thread = threading.current_thread()
-        native, self.snapshot = open_native(self.home.place, self.settings, self._given_up)
+        opened = open_native(self.home.place, self.settings, self._given_up)
+        native, self.snapshot, self.file = opened.native, opened.snapshot, opened.file
         with self._handover:
             self.native = self._opened = native
             if self._given_up.is_set():
@@ -334,6 +357,7 @@ async def connect(home: Home, settings: SqliteSettings) -> Connection:
         home.threads = {thread for thread in home.threads if thread.is_alive()}
         home.threads.add(connection.thread)
     connection.parted = False
+    home.opened(connection)
     return connection
 
 

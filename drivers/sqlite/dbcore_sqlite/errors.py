@@ -93,13 +93,24 @@ def _from_sqlite(error: Exception) -> DbError:
             retryable=True,
         )
     if primary in _CONFLICTS:
-        return ConflictError(f"{text}: somebody else holds a lock; run the whole transaction again", retryable=True)
+        return ConflictError(
+            f"{text}: somebody else, such as another process, holds a lock; run the whole transaction again, "
+            "or raise busy_timeout",
+            retryable=True,
+        )
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return DbConnectionError(f"{text}: the database file was moved or deleted while it was open", retryable=True)
     if primary in _LOST:
         return DbConnectionError(f"{text}: the database file cannot be read; restore it from a backup, or correct path")
     if primary == sqlite3.SQLITE_INTERRUPT:
         return QueryError("the statement was interrupted (SQLITE_INTERRUPT)")
+    if primary == sqlite3.SQLITE_FULL:
+        return QueryError(f"{text}: no room is left on the disk, or within max_page_count; make some and try again")
+    if primary == sqlite3.SQLITE_IOERR:
+        return QueryError(
+            f"{text}: the disk is full, failing or away, or the file outgrew a limit of the system; see to that, and "
+            "run the whole transaction again"
+        )
     if primary == sqlite3.SQLITE_READONLY:
         return QueryError(f"{text}: the transaction, the file or the setting read_only allows no writing")
     return QueryError(text)

@@ -18,7 +18,7 @@ from dbcore_sqlite.job import Native
 from dbcore_sqlite.settings import SqliteSettings
 from dbcore_sqlite.words import RESTORED_PRAGMAS
 
-__all__ = ["NEED_LOCK", "Place", "open_native", "place_of"]
+__all__ = ["NEED_LOCK", "File", "Place", "open_native", "place_of"]
 
 NEED_LOCK = ("cache_size", "synchronous")
 """Reading or setting them reads the database, which in memory means a lock that a long transaction may hold."""
@@ -35,6 +35,21 @@ class Place:
     """Pragmas of a new connection that it cannot be asked for."""
 
 
+File = tuple[int, int]
+"""Which file it is, whatever it is called by now: its device, and its number there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new connection, and what is known of it."""
+
+    native: Native
+    snapshot: Mapping[str, int]
+    """What a reset has to put back."""
+    file: File | None
+    """`None` in memory."""
+
+
 def place_of(settings: SqliteSettings, folder: Path) -> Place:
     """Find the file that the settings mean; relative paths start at `folder`."""
     path = (folder / settings.path).absolute()
@@ -42,7 +57,7 @@ def place_of(settings: SqliteSettings, folder: Path) -> Place:
     return Place(f"{path.as_uri()}?mode={mode}", path)
 
 
-def open_native(place: Place, settings: SqliteSettings, given_up: Event) -> tuple[Native, Mapping[str, int]]:
+def open_native(place: Place, settings: SqliteSettings, given_up: Event) -> Opened:
     """Open, set the pragmas, and note what a reset has to put back. Leaves nothing open when it raises.
 
     Raises `DbConnectionError`, `retryable` where another process only held a lock.
@@ -61,7 +76,7 @@ def open_native(place: Place, settings: SqliteSettings, given_up: Event) -> tupl
         raise _explain(error, place, settings) from error
     try:
         _set_up(native, place, settings, given_up)
-        return native, _snapshot(native, place.known)
+        return Opened(native, _snapshot(native, place.known), _file(place))
     except sqlite3.Error as error:
         native.close()
         raise _explain(error, place, settings) from error
@@ -133,6 +148,16 @@ def _snapshot(native: Native, known: Mapping[str, int]) -> Mapping[str, int]:
             if row is not None:  # this build of SQLite may lack one
                 values[name] = row[0]
     return values
+
+
+def _file(place: Place) -> File | None:
+    if place.path is None:
+        return None
+    try:
+        found = place.path.stat()
+    except OSError:  # deleted in this very moment
+        return (0, 0)
+    return found.st_dev, found.st_ino
 
 
 def _explain(error: sqlite3.Error, place: Place, settings: SqliteSettings) -> DbConnectionError:

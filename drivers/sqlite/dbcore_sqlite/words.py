@@ -40,7 +40,9 @@ _READING = frozenset(
 )
 """Pragmas that only read; what stands behind them says of what."""
 
-_OF_THE_FILE = frozenset("application_id auto_vacuum default_cache_size page_size schema_version user_version".upper().split())
+_OF_THE_FILE = frozenset(
+    "application_id auto_vacuum default_cache_size page_size schema_version user_version".upper().split()
+)
 """Pragmas that write into the file when a value is given, and nothing else: they leave the session as it was."""
 
 _ACTING = frozenset({"INCREMENTAL_VACUUM", "OPTIMIZE", "WAL_CHECKPOINT"})

@@ -108,7 +108,7 @@ async def test_a_cancelled_write_leaves_nothing_behind(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
         task = asyncio.create_task(run(connection, SLOW_WRITE))
-        await asyncio.sleep(0.02)
+        await under_way(connection)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -137,7 +137,7 @@ async def test_a_stream_beside_a_cancelled_statement_is_closed(tmp_path: Path) -
         rows = stream(connection, "SELECT n FROM numbers", (), 1)
         await anext(rows)
         task = asyncio.create_task(run(connection, SLOW))
-        await asyncio.sleep(0.01)
+        await under_way(connection)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -165,7 +165,7 @@ async def test_an_abort_cuts_off_a_running_statement(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, {"stop_timeout": 0}) as pool:
         async with held(pool) as connection:
             task = asyncio.create_task(run(connection, SLOW))
-            await asyncio.sleep(0.02)
+            await under_way(connection)
             await pool.stop()
             with pytest.raises(DbConnectionError, match="was closed"):
                 await task

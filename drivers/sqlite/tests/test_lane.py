@@ -10,14 +10,14 @@ import sys
 import threading
 from pathlib import Path
 
-import dbcore
 import pytest
 from dbcore_sqlite import Connection, start_pool
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.lane import Line
 from dbcore_sqlite.transactions import commit, rollback
-from sqlite_pools import begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, value
+from sqlite_pools import begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, under_way, value
 
+import dbcore
 from dbcore.errors import ConflictError, PoolClosed, PoolDeadlock, PoolTimeout
 from dbcore.pool import PoolOps
 
@@ -242,33 +242,32 @@ async def test_a_transaction_follows_one_left_open_as_text(tmp_path: Path, path:
 
 
 @PLACES
-async def test_a_transaction_follows_one_cancelled_twice(tmp_path: Path, path: str) -> None:
+async def test_a_transaction_follows_one_cancelled_again_and_again(tmp_path: Path, path: str) -> None:
     where = "sqlite://" if path == ":memory:" else f"sqlite:///{tmp_path / path}"
-    released = threading.Event()
+    released, left = threading.Event(), threading.Event()
     async with dbcore.open(where) as database:
         await database.execute("CREATE TABLE numbers (n INTEGER)")
-        inside = asyncio.Event()
+        natives: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
 
         async def work() -> None:
             try:
                 async with database.transaction() as tx:
                     tx.native.native.create_function("wait", 0, lambda: int(released.wait()))  # hears no interrupt
                     await tx.execute("INSERT INTO numbers VALUES (1)")
-                    inside.set()
-                    await tx.fetch_value("SELECT wait()")
+                    natives.set_result(tx.native)
+                    await tx.execute("INSERT INTO numbers VALUES (wait())")
             except asyncio.CancelledError:
+                left.set()
                 assert database.stats().resetting == 1
                 asyncio.get_running_loop().call_later(0.01, released.set)
                 async with database.transaction() as tx:
                     await tx.execute("INSERT INTO numbers VALUES (2)")
 
         task = asyncio.create_task(work())
-        await inside.wait()
-        while not task.done():  # as a framework does that cancels until it is heard
+        await under_way(await natives)
+        while not left.is_set():
             task.cancel()
             await asyncio.sleep(0.001)
-            if database.stats().resetting:
-                break
         await task
         assert await database.fetch_all("SELECT n FROM numbers") == [(2,)]
 

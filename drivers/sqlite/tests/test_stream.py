@@ -10,7 +10,7 @@ import pytest
 from dbcore_sqlite import Connection
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import commit
-from sqlite_pools import SLOW, begin_write, count, held, numbers, one_connection, run, sqlite_pool, value
+from sqlite_pools import SLOW, begin_write, count, held, numbers, one_connection, run, sqlite_pool, under_way, value
 
 UP_TO = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i FROM n"
 
@@ -89,7 +89,7 @@ async def test_a_cancelled_stream_is_closed(tmp_path: Path) -> None:
                 pass
 
         task = asyncio.create_task(read())
-        await asyncio.sleep(0.02)
+        await under_way(connection)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
