@@ -72,9 +72,6 @@ class Access(Generic[C]):
         return self.pool
 
     def closed(self) -> PoolClosed:
-        return self.own(PoolClosed(f"database {self.name!r} was stopped; open it anew"))
-
-    def stopped_error(self) -> PoolClosed:
         """The error for whoever comes after the stop."""
         return self.own(PoolClosed(f"database {self.name!r} was stopped, and stays so; open it anew"))
 

@@ -113,7 +113,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="dbcore-pg-", dir="/tmp"))
         try:
             self._make_programs_reachable()
-            self._initdb()
+            self._make_data()
             self.port = free_port()
             self.start()
         except BaseException:
@@ -219,7 +219,7 @@ class Server:
         shutil.copytree(self._bin.parent, copy, symlinks=True)
         self._bin = copy / "bin"
 
-    def _initdb(self) -> None:
+    def _make_data(self) -> None:
         password = self.folder / "password"
         password.write_text(PASSWORD)
         if self._user is not None:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import dbcore as db
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _postgres() -> Iterator[str]:
+def _postgres() -> Generator[str, None, None]:
     if url := os.environ.get("DBCORE_TEST_POSTGRES"):
         yield url
     else:

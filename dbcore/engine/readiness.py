@@ -49,26 +49,12 @@ class Readiness(Generic[C]):
         if not _resetting(slot):
             return  # stop() dropped it before this task had its first step
         started = engine.now()
-        failure: BaseException | None = None
-        try:
-            async with asyncio.timeout(engine.settings.reset_timeout):
-                await engine.hooks.reset(slot.connection)
-        except asyncio.CancelledError:
-            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
-        except BaseException as error:
-            failure = error
+        failure = await self._in_time(engine.hooks.reset, slot)
         engine.tally.resets += 1
         engine.emit(ConnectionReset, seconds=engine.now() - started, error=failure)
-        if not _resetting(slot):
-            return  # stop() dropped it meanwhile
-        if failure is not None:
-            engine.log.warning(
-                "pool %s: reset failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
-            )
-            engine.retirement.found_dead(slot)
-            if not isinstance(failure, Exception):
-                raise failure
-        elif not engine.hooks.is_clean(slot.connection):
+        if self._over(slot, "reset", failure):
+            return
+        if not engine.hooks.is_clean(slot.connection):
             engine.log.debug("pool %s: connection replaced, for its reset could not make it clean", engine.name)
             engine.retirement.retire(slot, "unclean")
         else:
@@ -80,29 +66,40 @@ class Readiness(Generic[C]):
         if not _resetting(slot):
             return  # stop() dropped it before this task had its first step
         started = engine.now()
+        failure = await self._in_time(ping, slot)
         engine.tally.pings += 1
-        failure: BaseException | None = None
-        try:
-            async with asyncio.timeout(engine.settings.reset_timeout):
-                await ping(slot.connection)
-        except asyncio.CancelledError:
-            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
-        except BaseException as error:
-            failure = error
         engine.emit(ConnectionPinged, seconds=engine.now() - started, error=failure)
-        if not _resetting(slot):
-            return  # stop() dropped it meanwhile
-        if failure is not None:
-            engine.log.info(
-                "pool %s: ping failed, connection dropped: %s: %s", engine.name, type(failure).__name__, failure
-            )
-            engine.retirement.found_dead(slot)
-            if not isinstance(failure, Exception):
-                raise failure
-        elif not engine.hooks.is_clean(slot.connection):
+        if self._over(slot, "ping", failure):
+            return
+        if not engine.hooks.is_clean(slot.connection):
             await self._reset(slot)  # whatever the ping did, nobody gets a connection with an open transaction
         else:
             self._proven(slot)
+
+    async def _in_time(self, hook: Callable[[C], Awaitable[None]], slot: Slot[C]) -> BaseException | None:
+        """Run a hook within `reset_timeout`; return what it failed with."""
+        try:
+            async with asyncio.timeout(self._engine.settings.reset_timeout):
+                await hook(slot.connection)
+        except asyncio.CancelledError:
+            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
+        except BaseException as error:
+            return error
+        return None
+
+    def _over(self, slot: Slot[C], what: str, failure: BaseException | None) -> bool:
+        """Whether nothing is left to decide: stop() dropped the connection meanwhile, or it turned out to be dead."""
+        engine = self._engine
+        if not _resetting(slot):
+            return True
+        if failure is None:
+            return False
+        kind = type(failure).__name__
+        engine.log.warning("pool %s: %s failed, connection dropped: %s: %s", engine.name, what, kind, failure)
+        engine.retirement.found_dead(slot)
+        if not isinstance(failure, Exception):
+            raise failure
+        return True
 
     def _proven(self, slot: Slot[C]) -> None:
         slot.suspect = False

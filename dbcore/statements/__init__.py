@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dbcore.statements.chunks import chunked
 from dbcore.statements.decode import Decoder, decoder
 from dbcore.statements.parse import SqlReader, compile_sql, reader, split, words
 from dbcore.statements.rows import Row, row_shape
@@ -15,6 +16,7 @@ __all__ = [
     "Row",
     "SqlReader",
     "Statement",
+    "chunked",
     "compile_sql",
     "decoder",
     "encode_duration",

@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from dbcore.connection import Connection
-from dbcore.errors import DbError, QueryError
+from dbcore.errors import DbError
 from dbcore.statements.values import Json
 
 __all__ = ["KINDS", "LARGE", "REFUSED", "WAYS", "Changed", "Fate", "Kept", "Kind", "Refused", "is_same", "tried"]
@@ -137,8 +137,8 @@ KINDS: Final[Mapping[str, Kind]] = {
             "plain": datetime(2024, 5, 1, 10, 30, 15),  # noqa: DTZ001  # these are the naive ones
             "microseconds": datetime(2024, 5, 1, 10, 30, 15, 1),  # noqa: DTZ001
             "no such hour in Berlin": datetime(2024, 3, 31, 2, 30),  # noqa: DTZ001
-            "first": datetime.min,
-            "last": datetime.max,
+            "first": datetime.min,  # noqa: DTZ901  # as above
+            "last": datetime.max,  # noqa: DTZ901
         },
     ),
     "date": Kind(date, {"leap day": date(2024, 2, 29), "first": date.min, "last": date.max}),

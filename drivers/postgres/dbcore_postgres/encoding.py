@@ -27,11 +27,16 @@ __all__ = ["BINARY_TYPES", "BinaryRows", "Encoder", "TextRows"]
 Row = Sequence[Any]
 
 BINARY_TYPES = {
-    16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 25: "text", 700: "float4", 701: "float8", 1042: "char",
+    16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 25: "text", 701: "float8", 1042: "char",
     1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamptz", 1186: "interval",
     1700: "numeric", 2950: "uuid", 3802: "jsonb",
 }  # fmt: skip
-"""The types, by their number, that are written in binary. A table with a column of another type is filled as text."""
+"""The types, by their number, that are written in binary. A table with a column of another type is filled as text.
+
+float4 is such a one: what is too large or too small for it becomes infinity or 0 in binary, and an error as text.
+"""
+_LIMITS = {21: 2**15 - 1, 23: 2**31 - 1}
+"""The largest value of the types that psycopg cuts an int to without a word."""
 
 _HEADER = 19
 """Bytes that stand before the first row of a binary COPY: `PGCOPY` and so on."""
@@ -61,6 +66,7 @@ class BinaryRows:
         self._types = types
         self._columns = columns
         self._formatter = self._new_formatter()
+        self._narrow = [(index, _LIMITS[type_]) for index, type_ in enumerate(types) if type_ in _LIMITS]
         self._done = 0
 
     def _new_formatter(self) -> Formatter:
@@ -71,7 +77,7 @@ class BinaryRows:
     def encode(self, rows: list[Row]) -> bytes:
         try:
             data = self._encode(rows)
-        except UNSENDABLE:
+        except (*UNSENDABLE, IndexError):
             # The formatter holds half a row now.
             self._formatter = self._new_formatter()
             data = self._encode([self._fitted(number, row) for number, row in enumerate(rows, self._done + 1)])
@@ -81,6 +87,10 @@ class BinaryRows:
         return data
 
     def _encode(self, rows: list[Row]) -> bytes:
+        for index, largest in self._narrow:
+            for row in rows:
+                if (value := row[index]) is not None and not -largest <= value + 1 <= largest + 1:
+                    raise OverflowError("an int is too large for its column")
         write, end = self._formatter.write_row, self._formatter.end
         parts = [part for row in rows if (part := write(row))]
         parts.append(end()[: -len(self.last)])
@@ -100,6 +110,8 @@ class BinaryRows:
         try:
             fitting = _FIT[type_](plain(value), self._connection)
             transformer.dump_sequence([fitting], [PyFormat.BINARY])
+            if type_ in _LIMITS and not -_LIMITS[type_] <= fitting + 1 <= _LIMITS[type_] + 1:
+                raise OverflowError("an int is too large for its column")
         except UNSENDABLE as error:
             raise QueryError(
                 f"row {number}, column {self._columns[index]!r}: this {type(value).__name__} does not fit "
@@ -198,6 +210,6 @@ def _plain(value: Any, _: Connection) -> Any:
 
 
 _FIT: dict[int, Callable[[Any, Connection], Any]] = dict.fromkeys(BINARY_TYPES, _plain) | {
-    20: _whole, 21: _whole, 23: _whole, 25: _text, 700: _float, 701: _float, 1042: _text, 1043: _text, 1114: _naive,
+    20: _whole, 21: _whole, 23: _whole, 25: _text, 701: _float, 1042: _text, 1043: _text, 1114: _naive,
     1184: _aware, 1700: _decimal, 2950: _uuid,
 }  # fmt: skip

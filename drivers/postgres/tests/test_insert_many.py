@@ -100,6 +100,9 @@ async def test_what_the_rows_raise_goes_through_and_leaves_nothing(postgres_url:
         ((), "0 values"),
         (("x",), "column 'n': this str does not fit int4"),
         ((1.5,), "float"),
+        ((2**31,), "this int does not fit int4"),
+        ((-(2**31) - 1,), "this int does not fit int4"),
+        ((5e9,), "this float does not fit int4"),
     ],
 )
 async def test_a_row_that_does_not_fit_is_named_and_nothing_is_left(postgres_url: str, bad: Any, words: str) -> None:

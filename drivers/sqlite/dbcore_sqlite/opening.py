@@ -76,6 +76,8 @@ def open_native(place: Place, settings: SqliteSettings, given_up: Event) -> Open
         raise _explain(error, place, settings) from error
     try:
         _set_up(native, place, settings, given_up)
+        if place.path is not None and not settings.read_only:
+            _refuse_unwritable(place.path)
         return Opened(native, _snapshot(native, place.known), _file(place))
     except sqlite3.Error as error:
         native.close()
@@ -140,6 +142,12 @@ def _set_journal_mode(native: Native, settings: SqliteSettings) -> None:
         )
 
 
+def _refuse_unwritable(path: Path) -> None:
+    """SQLite opens such a file for reading, and would not say so before the first write."""
+    if not _may(path, os.W_OK):
+        raise DbConnectionError(_not_allowed(path))
+
+
 def _snapshot(native: Native, known: Mapping[str, int]) -> Mapping[str, int]:
     values = dict(known)
     for name in RESTORED_PRAGMAS:
@@ -193,14 +201,22 @@ def _trouble(path: Path, settings: SqliteSettings) -> str | None:
             if settings.read_only or not settings.create:
                 why = "read_only is set" if settings.read_only else "create is false"
                 return f"{path} does not exist, and {why}; correct path, or let it be created"
-            if not os.access(path.parent, os.W_OK):
+            if not _may(path.parent, os.W_OK):
                 return f"no permission to create {path}; allow this user to write in {path.parent}"
             return None
         needed = os.R_OK if settings.read_only else os.R_OK | os.W_OK
-        if not os.access(path, needed):
-            return f"no permission to open {path}; allow this user to read and write it, or set read_only = true"
-        if not settings.read_only and not os.access(path.parent, os.W_OK):
+        if not _may(path, needed):
+            return _not_allowed(path)
+        if not settings.read_only and not _may(path.parent, os.W_OK):
             return f"no permission to write in {path.parent}, where the journal goes; allow it, or set read_only"
     except OSError as problem:
         return f"{path} cannot be reached: {os.strerror(problem.errno or errno.EIO)}"
     return None
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _not_allowed(path: Path) -> str:
+    return f"no permission to open {path}; allow this user to read and write it, or set read_only = true"

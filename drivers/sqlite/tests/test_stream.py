@@ -32,7 +32,7 @@ async def test_a_stream_without_rows_tells_its_columns(tmp_path: Path) -> None:
         assert [(batch.columns, list(batch.rows)) for batch in found] == [(("a",), [])]
 
 
-async def test_a_million_rows_take_little_memory(tmp_path: Path) -> None:
+async def test_many_rows_take_little_memory(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         seen = 0
         tracemalloc.start()

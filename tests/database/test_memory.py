@@ -1,0 +1,35 @@
+"""A stream holds a few batches in memory, however many rows it gives."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+from databases import Place
+
+ROWS = 1_000_000
+HEAP = 20 * 2**20
+"""Bytes of Python's heap that such a stream may take at most; all of the rows are four times as much."""
+
+SERIES = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) SELECT i FROM n",
+    "postgres": "SELECT i FROM generate_series(1, $1::int) AS n(i)",
+}
+
+
+async def test_a_stream_of_a_million_rows_stays_small(place: Place) -> None:
+    async with place.open(pool={"max_size": 1}) as database:
+        await database.fetch_all(SERIES[place.driver], [10])  # what stays for good is there now
+        gc.collect()
+        tracemalloc.start()
+        try:
+            count = total = 0
+            async with database.stream(SERIES[place.driver], [ROWS]) as rows:
+                async for (number,) in rows:
+                    count += 1
+                    total += number
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (count, total) == (ROWS, ROWS * (ROWS + 1) // 2)
+    assert peak < HEAP
