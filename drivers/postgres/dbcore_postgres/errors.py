@@ -21,6 +21,7 @@ from dbcore.errors import (
 
 __all__ = [
     "UNSENDABLE",
+    "LostInFlight",
     "LostInTransaction",
     "decode_failure",
     "is_stale",
@@ -55,6 +56,10 @@ class LostInTransaction(psycopg.OperationalError):
     """The connection was lost inside of a transaction, before its COMMIT: nothing of it was done."""
 
 
+class LostInFlight(psycopg.OperationalError):
+    """The connection was lost while a statement that is its own transaction was under way."""
+
+
 def is_transient(sqlstate: str | None) -> bool:
     """Say whether a connect that failed may succeed later: no answer, not ready, too many clients, out of resources."""
     return sqlstate is None or sqlstate[:2] in ("08", "53", "58") or sqlstate in ("57P01", "57P02", "57P03")
@@ -81,6 +86,9 @@ def _from_client(error: psycopg.Error) -> DbError:
     if isinstance(error, LostInTransaction):
         text = "the connection was lost inside of a transaction; nothing of it was done"
         return DbConnectionError(text, retryable=True)
+    if isinstance(error, LostInFlight):
+        text = "the connection was lost while a statement was under way; whether it was done is not known"
+        return DbConnectionError(f"{text}: {_first_line(error)}", outcome_unknown=True)
     if isinstance(error, psycopg.DataError):
         return QueryError("a column holds a value that has no form in Python; see the cause")
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):

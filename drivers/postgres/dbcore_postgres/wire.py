@@ -21,7 +21,7 @@ from psycopg.errors import error_from_result
 from dbcore.errors import UsageError
 from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import ACTIVE, OK, RETIRED, STREAM, Connection
-from dbcore_postgres.errors import LostInTransaction
+from dbcore_postgres.errors import LostInFlight, LostInTransaction
 from dbcore_postgres.waiting import flush, ready, receive
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def collect(connection: Connection, *, hasty: bool = False) -> list[PGresu
     except psycopg.OperationalError as error:
         # A server that ends a session says why before it does.
         if not (results and results[-1].status == FATAL):
-            lost(connection, error)
+            lost(connection, error, sent=True)
     except BaseException:
         if hasty:
             pgconn.finish()
@@ -88,7 +88,7 @@ async def fetch(connection: Connection) -> PGresult | None:
             await flush(connection)
         result = await receive(connection)
     except psycopg.OperationalError as error:
-        lost(connection, error)
+        lost(connection, error, sent=True)
     except BaseException:
         await abandon(connection)
         raise
@@ -148,7 +148,7 @@ async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
     except psycopg.OperationalError as error:
         if failures:
             refused(connection, failures[0])
-        lost(connection, error)
+        lost(connection, error, sent=synced)
     except BaseException:
         await abandon(connection, unsynced=not synced)
         raise
@@ -183,8 +183,11 @@ def refused(connection: Connection, result: PGresult) -> NoReturn:
     raise error
 
 
-def lost(connection: Connection, error: psycopg.OperationalError) -> NoReturn:
-    """Raise what is to be said of a failure below the statements: most likely the connection is gone."""
+def lost(connection: Connection, error: psycopg.OperationalError, *, sent: bool = False) -> NoReturn:
+    """Raise what is to be said of a failure below the statements: most likely the connection is gone.
+
+    `sent`: the server may have got all of it, and done it.
+    """
     if connection.pgconn.status == OK and connection.pgconn.transaction_status == ACTIVE:
         if connection.marks & STREAM:
             text = "a stream is open on this connection: leave its block first, or use another connection"
@@ -194,6 +197,8 @@ def lost(connection: Connection, error: psycopg.OperationalError) -> NoReturn:
     connection.marks |= RETIRED
     if connection.block and not connection.committing:
         raise LostInTransaction(str(error)) from error
+    if sent:
+        raise LostInFlight(str(error)) from error
     raise error
 
 
