@@ -232,7 +232,7 @@ class Database(Querying[Any]):
         info = self._access.driver.server_info
         if info is None:
             raise self._access.unsupported("tell about its server")
-        return await self._together(info, None, None, apart=True)
+        return await self._alone(info, None, None, writing=False)
 
     @property
     def name(self) -> str:
@@ -256,8 +256,10 @@ class Database(Querying[Any]):
     # -- inside --------------------------------------------------------------------------------------------------------
 
     async def _query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
-        session: Session[Any] = Session(self._access)
-        await session.take(None)
+        access = self._access
+        session: Session[Any] = Session(access)
+        writes = access.driver.writes
+        await session.take(None, writing=writes is not None and writes(text))
         try:
             return await session.query(sql, text, values, timeout)
         finally:
@@ -269,8 +271,13 @@ class Database(Querying[Any]):
         if not apart:
             async with self.transaction() as tx:
                 return await tx._together(operation, sql, timeout)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return await self._alone(operation, sql, timeout, writing=True)
+
+    async def _alone(
+        self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, writing: bool
+    ) -> T:
         session: Session[Any] = Session(self._access)
-        await session.take(None)
+        await session.take(None, writing=writing)
         try:
             return await session.run(operation, sql, timeout)
         finally:

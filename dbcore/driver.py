@@ -125,6 +125,7 @@ class Driver(Generic[S, C]):
     | `script` | run a text of several statements | `UnsupportedError` |
     | `stream` | be an async generator of `Result`s of at most `size` rows, in constant memory; end the statement when it is closed | `UnsupportedError` |
     | `insert_many` | load rows by the fastest path | `execute_many` with an INSERT |
+    | `writes` | say whether a text writes; a one-shot statement that does passes `PoolOps.admit` before its checkout | only transactions pass it |
     | `touch` | note that the session may have been changed behind the library's back | nothing |
     | `server_info` | ask what is at the other end | nothing is shown |
     | `endpoint` | say for observers, from the settings alone, what they connect to | the system is the driver's name |
@@ -159,6 +160,7 @@ class Driver(Generic[S, C]):
         ]
         | None
     ) = None
+    writes: Callable[[str], bool] | None = None
     touch: Callable[[C], None] | None = None
     server_info: Callable[[C], Awaitable[ServerInfo]] | None = None
     endpoint: Callable[[S], Endpoint] | None = None

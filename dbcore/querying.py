@@ -133,6 +133,10 @@ class Querying(ABC, Generic[C]):
         result = await self._query(sql, text, values, timeout)
         if len(result.rows) != 1:
             raise self._not_one(sql, result)
+        if not result.columns:
+            raise self._access.own(
+                QueryError("the statement gave a row without columns, where a value was asked for"), sql
+            )
         value = result.rows[0][0]
         if into is None:
             return value
@@ -146,7 +150,12 @@ class Querying(ABC, Generic[C]):
         They go to the database together, not one by one. Inside a transaction a failure dooms that transaction.
         """
         statement = self._compile(sql)
-        bound = [statement.bind(row) for row in rows]
+        bound: list[tuple[str, Sequence[Any]]] = []
+        for row in rows:
+            try:
+                bound.append(statement.bind(row))
+            except QueryError as error:
+                raise self._access.own(QueryError(f"row {len(bound) + 1}: {error}"), sql) from None
         if not bound:
             return 0
         driver = self._access.driver
@@ -203,6 +212,8 @@ class Querying(ABC, Generic[C]):
         path = (table,) if isinstance(table, str) else tuple(table)
         if not path or not columns:
             raise self._access.own(QueryError("insert_many needs a table and at least one column"))
+        if isinstance(columns, str):
+            raise self._access.own(QueryError(f"the columns are one text; put it into a list: [{columns!r}]"))
         driver = self._access.driver
         if (insert := driver.insert_many) is not None:
             what = f"insert_many {'.'.join(path)}"

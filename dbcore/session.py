@@ -28,12 +28,13 @@ T = TypeVar("T")
 class Session(Generic[C]):
     """Belongs to one task at a time, and refuses everything before its checkout and after its release."""
 
-    __slots__ = ("_native", "_release", "_released_at", "access", "busy", "levels", "refusing")
+    __slots__ = ("_gate", "_native", "_release", "_released_at", "access", "busy", "levels", "refusing")
 
     def __init__(self, access: Access[C]) -> None:
         self.access = access
         self._native: C | None = None
         self._release: Release | None = None
+        self._gate: Release | None = None
         self._released_at: tuple[CodeType, int] | None = None
         self.busy: asyncio.Task[Any] | None = None
         """The task that runs a statement at this moment."""
@@ -44,14 +45,41 @@ class Session(Generic[C]):
 
     # -- checkout and release ------------------------------------------------------------------------------------------
 
-    async def take(self, timeout: float | None) -> None:
+    async def take(self, timeout: float | None, *, writing: bool = False) -> None:
+        """Check a connection out. One that will write passes the pool's gate first, where there is one."""
         if self._native is not None or self._released_at is not None:
             message = "a connection is taken by one `async with`, once; call database.connection() for another one"
             raise self.access.own(UsageError(message))
-        taken = self.access.try_checkout()
-        if taken is None:
-            taken = await self.access.checkout(timeout)
+        if writing:
+            timeout = await self._pass_gate(timeout)
+        try:
+            taken = self.access.try_checkout()
+            if taken is None:
+                taken = await self.access.checkout(timeout)
+        except BaseException:
+            self._leave_gate()
+            raise
         self._native, self._release = taken
+
+    async def _pass_gate(self, timeout: float | None) -> float | None:
+        """Wait to be admitted; return what is left of the timeout for the checkout."""
+        access = self.access
+        admit = access.running().admit
+        if admit is None:
+            return timeout
+        now = asyncio.get_running_loop().time
+        limit = access.config.pool.checkout_timeout if timeout is None else timeout
+        deadline = now() + limit
+        try:
+            self._gate = await admit(limit)
+        except Exception as error:
+            access.fail(error)
+        return deadline - now()
+
+    def _leave_gate(self) -> None:
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate()
 
     def let_go(self, frame: FrameType) -> None:
         """Release the connection; `frame` is the place to name when somebody uses it afterwards."""
@@ -60,6 +88,8 @@ class Session(Generic[C]):
             self._released_at = frame.f_code, frame.f_lasti
             self._native = self._release = None
             release()
+            if self._gate is not None:
+                self._leave_gate()
 
     @property
     def state(self) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from dbcore.access import log
 from dbcore.driver import Isolation
 from dbcore.errors import TransactionError, UsageError
 from dbcore.places import frame_at
-from dbcore.pool import Release
 from dbcore.session import Session
 
 if TYPE_CHECKING:
@@ -33,6 +32,9 @@ OVER = (
 DISORDERED = "its transactions were left out of order; leave the connection's block"
 
 
+_ISOLATIONS: tuple[str, ...] = get_args(Isolation)
+
+
 class Transaction(Generic[C]):
     """One level: the transaction itself, or a savepoint in it. `async with` gives the connection."""
 
@@ -40,7 +42,6 @@ class Transaction(Generic[C]):
         "_connection",
         "_depth",
         "_doom",
-        "_gate",
         "_isolation",
         "_owned",
         "_read_only",
@@ -66,7 +67,6 @@ class Transaction(Generic[C]):
         self._read_only = read_only
         self._owned = owned
         self._timeout = timeout
-        self._gate: Release | None = None
         self._depth = 0
         self._doom: BaseException | None = None
         self.ended = False
@@ -76,18 +76,11 @@ class Transaction(Generic[C]):
         if not self._owned:
             await self._begin()
             return self._connection
-        access = self._session.access
-        pool = access.running()
-        if pool.admit is not None and not self._read_only:
-            try:
-                self._gate = await pool.admit(self._timeout)
-            except Exception as error:
-                access.fail(error)
+        await self._session.take(self._timeout, writing=not self._read_only)
         try:
-            await self._session.take(self._timeout)
             await self._begin()
         except BaseException:
-            self._let_go(frame_at(1))
+            self._session.let_go(frame_at(1))
             raise
         return self._connection
 
@@ -104,12 +97,7 @@ class Transaction(Generic[C]):
                 await self._commit()
         finally:
             if self._owned:
-                self._let_go(frame_at(1))
-
-    def _let_go(self, frame: FrameType) -> None:
-        self._session.let_go(frame)
-        if self._gate is not None:
-            self._gate()
+                self._session.let_go(frame_at(1))
 
     # -- begin ---------------------------------------------------------------------------------------------------------
 
@@ -137,6 +125,9 @@ class Transaction(Generic[C]):
 
     async def _begin_outermost(self) -> None:
         access = self._session.access
+        if self._isolation is not None and self._isolation not in _ISOLATIONS:
+            names = ", ".join(map(repr, _ISOLATIONS))
+            raise access.own(UsageError(f"there is no isolation {self._isolation!r}; there are {names}"))
         begin = access.driver.begin
         if begin is not None:
             await self._session.run(lambda native: begin(native, self._isolation, self._read_only), "BEGIN")

@@ -77,8 +77,9 @@ async def test_execute_many_on_a_connection_is_all_or_nothing_and_leaves_it_usab
 async def test_execute_many_refuses_a_wrong_row_before_anything_is_sent(place: Place) -> None:
     async with place.items() as database:
         before = database.stats().checkouts
-        with pytest.raises(db.QueryError, match="no parameter for"):
+        with pytest.raises(db.QueryError, match="row 2: no parameter for") as caught:
             await database.execute_many(INSERT, [(1, "a"), (2,)])
+        assert (caught.value.driver, caught.value.sql) == (place.driver, INSERT)
         assert database.stats().checkouts == before
 
 
@@ -255,3 +256,9 @@ async def test_insert_many_wants_a_table_and_a_column(
     async with place.items() as database:
         with pytest.raises(db.QueryError, match="at least one column"):
             await database.insert_many(table, columns, [(1,)])
+
+
+async def test_insert_many_wants_a_list_of_columns_and_not_one_text(place: Place) -> None:
+    async with place.items() as database:
+        with pytest.raises(db.QueryError, match=r"put it into a list: \['id'\]"):
+            await database.insert_many("items", "id", [(1,)])

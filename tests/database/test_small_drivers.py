@@ -68,6 +68,16 @@ async def test_transactions_are_made_of_text() -> None:
 
 
 @virtual
+async def test_a_row_without_columns_has_no_value() -> None:
+    driver = scripted_driver(Script(), {"SELECT": db.Result((), [()], 1)})
+    async with db.open("scripted://", driver=driver) as database:
+        assert await database.fetch_one("SELECT") == ()
+        with pytest.raises(db.QueryError, match="without columns") as caught:
+            await database.fetch_value("SELECT")
+        assert caught.value.sql == "SELECT"
+
+
+@virtual
 async def test_several_statements_run_one_after_the_other_in_a_transaction() -> None:
     script = Script()
     async with db.open("scripted://", driver=bare(script)) as database:

@@ -340,6 +340,15 @@ async def test_read_only_is_enforced_and_ends_with_the_transaction(place: Place)
         assert await ids(database) == [2, 3]
 
 
+async def test_an_isolation_that_there_is_not_is_refused_with_those_there_are(place: Place) -> None:
+    unknown: Any = "serialisable"
+    async with place.open() as database, database.connection() as connection:
+        with pytest.raises(db.UsageError, match=r"'serialisable'; there are 'read committed', .*, 'serializable'"):
+            async with connection.transaction(unknown):
+                pass
+        assert not connection.in_transaction
+
+
 @pytest.mark.parametrize("isolation", get_args(Isolation))
 async def test_an_isolation_is_given_or_refused(place: Place, isolation: Isolation) -> None:
     async with place.items() as database:

@@ -17,7 +17,7 @@ from dbcore_sqlite.settings import SqliteSettings, endpoint, from_url
 from dbcore_sqlite.statements import batch, execute_many, query, script
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
-from dbcore_sqlite.words import SYNTAX
+from dbcore_sqlite.words import SYNTAX, is_write
 
 __all__ = ["Connection", "DbError", "SqliteSettings", "driver", "start_pool"]
 
@@ -41,6 +41,7 @@ driver: Driver[SqliteSettings, Connection] = Driver(
     script=script,
     stream=stream,
     insert_many=insert_many,
+    writes=is_write,
     touch=touch,
     server_info=server_info,
     endpoint=endpoint,

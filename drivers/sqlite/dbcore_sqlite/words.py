@@ -11,7 +11,7 @@ from typing import Literal
 from dbcore.driver import Syntax
 from dbcore.statements.parse import reader
 
-__all__ = ["RESTORED_PRAGMAS", "SYNTAX", "Kind", "look"]
+__all__ = ["RESTORED_PRAGMAS", "SYNTAX", "Kind", "is_write", "look"]
 
 SYNTAX = Syntax(placeholder="?")
 
@@ -89,6 +89,11 @@ def _remembered(sql: str) -> Kind:
 def look(sql: str) -> Kind:
     """Look at the words of one statement; short texts are remembered."""
     return _remembered(sql) if len(sql) <= 4096 else _look(sql)
+
+
+def is_write(sql: str) -> bool:
+    """Say whether a statement needs the writer lane: a one-shot one passes the gate before it takes a connection."""
+    return look(sql).writes
 
 
 def _look(sql: str) -> Kind:

@@ -112,3 +112,19 @@ async def test_a_long_stream_takes_little_memory(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert seen == 100_000 * 100_001 // 2
     assert peak < 1_000_000, "a million such rows keep within the same"
+
+
+async def test_one_shot_writes_wait_before_their_checkout_and_leave_connections_to_readers(tmp_path: Path) -> None:
+    source = {"url": f"sqlite:///{tmp_path}/app.db", "pool": {"max_size": 3}, "writers": 1}
+    async with dbcore.open(source) as database:
+        await database.execute("CREATE TABLE notes (n INTEGER)")
+        async with database.connection() as writer:
+            await writer.execute("BEGIN IMMEDIATE")  # keeps the lane until it ends
+            writes = [asyncio.create_task(database.execute("INSERT INTO notes VALUES ($1)", [n])) for n in range(20)]
+            for _ in range(5):
+                assert await database.fetch_value("SELECT count(*) FROM notes") == 0
+            stats = database.stats()
+            assert stats.in_use == 2  # the writer, and the one write that was admitted
+            await writer.execute("COMMIT")
+            await asyncio.gather(*writes)
+        assert await database.fetch_value("SELECT count(*) FROM notes") == 20
