@@ -24,6 +24,8 @@ async def read(connection: db.Connection[Any]) -> AsyncGenerator[int, None]:
 async def finalised() -> None:
     """Let generators that nobody refers to be closed: the event loop does that in tasks of its own."""
     gc.collect()
+    for _ in range(3):
+        await asyncio.sleep(0)
     me = asyncio.current_task()
     await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not me), return_exceptions=True)
 
@@ -77,6 +79,22 @@ async def test_a_stream_is_over_when_its_connection_was_released(place: Place) -
                 await anext(stream)
             await stream.__aexit__(None, None, None)
             assert await other.fetch_value("SELECT 1") == 1
+
+
+async def test_a_stream_closed_late_does_not_touch_the_statement_of_the_next_holder(place: Place) -> None:
+    """Laws: K5."""
+    async with place.open(pool={"max_size": 1}) as database:
+        for turns in range(6):
+            async with database.connection() as connection:
+                stream = connection.stream(NUMBERS, [1000], batch_size=2)
+                await anext(await stream.__aenter__())
+            long = database.fetch_value(f"SELECT count(*) FROM ({NUMBERS}) AS n", [200_000])
+            statement = asyncio.create_task(long)
+            await until(lambda: database.stats().in_use)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await stream.__aexit__(None, None, None)
+            assert await statement == 200_000
 
 
 async def test_a_transaction_does_not_end_well_around_an_open_stream_and_ends_it(place: Place) -> None:

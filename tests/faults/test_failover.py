@@ -22,7 +22,7 @@ BEFORE, AFTER = 500, 500
 
 @contextlib.contextmanager
 def pair() -> Generator[tuple[Server, Standby], None, None]:
-    """Two servers: every commit that the first acknowledges is at the second too."""
+    """A primary and its standby: every commit that the first acknowledges is at the second too."""
     with Server({"synchronous_commit": "on", "max_connections": "30"}) as primary, Standby(primary) as standby:
         standby.wait_until_synchronous()
         yield primary, standby
@@ -97,8 +97,9 @@ async def test_a_demoted_server_is_left() -> None:
             async with database.connection() as one, database.connection() as two:
                 for connection in (one, two):
                     assert await connection.fetch_value("SELECT inet_server_port()") == primary.port
+            # Nobody follows it any more: it must not wait for that, either.
+            primary.set(default_transaction_read_only="on", synchronous_standby_names="")
             await asyncio.to_thread(standby.promote)
-            primary.set(default_transaction_read_only="on")
             refusals = 0
             while True:
                 try:

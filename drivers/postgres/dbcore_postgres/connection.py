@@ -76,6 +76,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.prepared = Prepared(0)
         self.chunked = False
         """A stream has been read since the last pipeline."""
+        self.open_stream: object | None = None
+        """The stream that is open. One that a reset has ended must not touch the connection any more."""
         self.marks = 0
         self.mark_use = 0
         """`USED` where each use is followed by a reset, else 0."""

@@ -46,6 +46,7 @@ class Resetting:
         pgconn = connection.pgconn
         if connection.marks & RETIRED or pgconn.status != OK:
             raise DbConnectionError("the server ended this session, or is not the one that the pool wants")
+        connection.open_stream = None
         if _busy(connection):
             await _outwait(connection)
         if pgconn.transaction_status == ACTIVE:

@@ -48,6 +48,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
         pgconn.set_chunked_rows_mode(size)
     else:
         pgconn.set_single_row_mode()
+    this = connection.open_stream = object()
     connection.marks |= STREAM
     connection.chunked = True
     complete = False
@@ -67,11 +68,14 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
         if columns is not None and rows:
             yield Result(columns, rows, len(rows))
     finally:
-        connection.transformer.set_pgresult(None)
-        if not complete and pgconn.status == OK and pgconn.transaction_status == ACTIVE:
-            await abandon(connection)
-            if savepoint and pgconn.status == OK:
-                await simple(connection, b"ROLLBACK TO SAVEPOINT _db_stream")
-        connection.marks &= ~STREAM
-        if savepoint and pgconn.status == OK and pgconn.transaction_status == int(pq.TransactionStatus.INTRANS):
-            await simple(connection, b"RELEASE SAVEPOINT _db_stream")
+        # A reset may have ended it, and the connection may have another holder by now.
+        if connection.open_stream is this:
+            connection.open_stream = None
+            connection.transformer.set_pgresult(None)
+            if not complete and pgconn.status == OK and pgconn.transaction_status == ACTIVE:
+                await abandon(connection)
+                if savepoint and pgconn.status == OK:
+                    await simple(connection, b"ROLLBACK TO SAVEPOINT _db_stream")
+            connection.marks &= ~STREAM
+            if savepoint and pgconn.status == OK and pgconn.transaction_status == int(pq.TransactionStatus.INTRANS):
+                await simple(connection, b"RELEASE SAVEPOINT _db_stream")
