@@ -35,9 +35,10 @@ test: $(VENV)/.dev ## Run all tests, on SQLite and Postgres
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: stress
-stress: $(VENV)/.dev ## Run the pool in 100,000 shuffled orders, and the whole cancel matrix, in minutes
+stress: $(VENV)/.dev ## 100,000 shuffled orders of the pool, the whole cancel matrix, 10,000 texts on each database
 	DBCORE_STRESS=$${DBCORE_STRESS:-100000} $(BIN)/python -m pytest -o faulthandler_timeout=0 --durations=5 \
-	    tests/engine/test_schedules.py tests/engine/test_cancel_matrix.py $(ARGS)
+	    tests/engine/test_schedules.py tests/engine/test_cancel_matrix.py \
+	    tests/database/test_placeholders_on_servers.py $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev ## Lint, format, types (mypy and pyright, both strict) and layers

@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from dbcore.config import Config
 from dbcore.driver import Driver, Result
-from dbcore.errors import DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
+from dbcore.errors import DbConnectionError, DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
 from dbcore.events import Endpoint, Event, StatementFinished
 from dbcore.pool import PoolOps, Release
 
@@ -83,7 +83,7 @@ class Access(Generic[C]):
         try:
             return pool.try_checkout()
         except Exception as error:
-            self.fail(error)
+            self.fail_to_connect(error)
 
     async def checkout(self, timeout: float | None) -> tuple[C, Release]:
         """Take a connection that will be released in this very task."""
@@ -94,7 +94,7 @@ class Access(Generic[C]):
             self._guard()
             return await pool.checkout(timeout)
         except Exception as error:
-            self.fail(error)
+            self.fail_to_connect(error)
 
     def _guard(self) -> None:
         """A pool that is not ours may not notice a wrong loop or a fork; our engine does so itself."""
@@ -111,15 +111,15 @@ class Access(Generic[C]):
 
     async def run(self, operation: Awaitable[T], sql: str | None, timeout: float | None) -> T:
         """Await one operation of the driver: bounded in time, its errors made ours, reported to `observe`."""
-        if timeout is None:
-            timeout = self.statement_timeout
+        limit = self.statement_timeout if timeout is None else timeout
         observe = self.observe
         started = asyncio.get_running_loop().time() if observe is not None else 0.0
         try:
-            if timeout is None:
+            if limit is None:
                 result = await operation
             else:
-                result = await self._in_time(operation, sql, timeout)
+                named = f"timeout = {limit:g} s" if timeout is not None else f"statement_timeout = {limit:g} s"
+                result = await self._in_time(operation, sql, limit, named)
         except Exception as native:
             raise self._failed(started, sql, native)  # noqa: B904  # `translate` has set the cause
         except BaseException as error:
@@ -132,20 +132,33 @@ class Access(Generic[C]):
             self._finished(started, sql, None, count if isinstance(count, int) else 0, returned)
         return result
 
-    async def _in_time(self, operation: Awaitable[T], sql: str | None, timeout: float) -> T:
-        scope = asyncio.timeout(timeout)
+    def check_timeout(self, timeout: float) -> None:
+        """Refuse what is no time span, before anything is sent."""
+        if type(timeout) not in (int, float) or not timeout > 0:
+            raise self.own(UsageError(f"timeout is a number of seconds above 0, or None, not {timeout!r}"))
+
+    async def _in_time(self, operation: Awaitable[T], sql: str | None, limit: float, named: str) -> T:
+        scope = asyncio.timeout(limit)
         try:
             async with scope:
                 return await operation
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            message = f"the statement took longer than its timeout of {timeout:g} s and was ended"
+            message = f"connection {self.name!r}: the statement took longer than {named}, and was ended at the database"
             raise QueryTimeout(message, sql=sql) from error
 
     def fail(self, error: Exception, sql: str | None = None) -> NoReturn:
         """Raise `error` as one of ours, with the native one as its cause."""
         raise self.translate(error, sql)
+
+    def fail_to_connect(self, error: Exception) -> NoReturn:
+        """Raise why there is no connection, with the name it has in the config."""
+        found = self.translate(error)
+        where = f"connection {self.name!r}: "
+        if isinstance(found, DbConnectionError) and not found.message.startswith(where):
+            found.args = (where + found.message,)
+        raise found
 
     def translate(self, error: Exception, sql: str | None = None) -> Exception:
         if isinstance(error, DbError):

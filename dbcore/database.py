@@ -80,7 +80,7 @@ class Database(Querying[Any]):
         try:
             pool = await access.driver.start_pool(access.config)
         except Exception as error:
-            access.fail(error)
+            access.fail_to_connect(error)
         else:
             if access.stopped:  # meanwhile, by somebody else: the next look at it says so
                 await pool.stop()

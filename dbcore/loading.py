@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from dbcore.config import Config, Settings
 from dbcore.config.connection import ConnectionReader
@@ -30,6 +30,7 @@ AnyDriver = Driver[Any, Any]
 DEFAULT_FILE = "db.toml"
 DEFAULT_NAME = "main"
 VARIABLE = "DBCORE_CONFIG"
+KINDS = "Pass the path of a TOML file, a URL (scheme://...), a mapping or a Config"
 
 logger = logging.getLogger("dbcore")
 
@@ -135,9 +136,17 @@ def _read(source: Source | None, driver: AnyDriver | None, name: str | None) -> 
     elif isinstance(given, str) and "://" in given:
         read = _Read(Place("url"))
         _read_url(read, given, name or DEFAULT_NAME, driver)
-    else:
+    elif _may_be_a_path(given):
         read = _read_file(given, driver, by_default=source is None)
+    else:
+        read = _Read(Place("source"))
+        what = "it is empty" if isinstance(given, str) else f"{type(given).__name__} is no kind of source"
+        read.problems.add(read.place, what, f"{KINDS}.")
     return read
+
+
+def _may_be_a_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, os.PathLike)
 
 
 def _read_url(read: _Read, url: str, name: str, driver: AnyDriver | None) -> None:
@@ -151,7 +160,7 @@ def _read_file(source: str | os.PathLike[str], driver: AnyDriver | None, *, by_d
     shown = there or (path.suffix == ".toml" and not set(str(path)) & set("@=;"))
     read = _Read(Place(str(path) if shown else "source"))
     if not there:
-        cure = "Pass the path of a TOML file, a URL (scheme://...) or a mapping."
+        cure = f"{KINDS}."
         if by_default:
             cure = f"Create it, point ${VARIABLE} to a file, or pass a path, a URL or a mapping."
         read.problems.add(read.place, "there is no such file", cure)

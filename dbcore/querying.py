@@ -173,7 +173,12 @@ class Querying(ABC, Generic[C]):
 
         Inside a transaction a failure dooms that transaction.
         """
-        bound = [self._bind(sql, params) for sql, params in statements]
+        bound: list[tuple[str, Sequence[Any]]] = []
+        for pair in statements:
+            if type(pair) not in (tuple, list) or len(pair) != 2:
+                message = f"item {len(bound) + 1} of the batch is no pair of a text and its parameters: (sql, params)"
+                raise self._access.own(QueryError(message))
+            bound.append(self._bind(pair[0], pair[1]))
         if not bound:
             return []
         driver = self._access.driver
@@ -252,14 +257,17 @@ class Querying(ABC, Generic[C]):
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _compile(self, sql: str) -> Statement:
+        if not isinstance(sql, str):
+            raise self._access.own(QueryError(f"the statement is a {type(sql).__name__}; give its text, a str"))
         try:
             return compile_sql(sql, self._access.syntax)
         except QueryError as error:
             raise self._access.own(error, sql) from None
 
     def _bind(self, sql: str, params: Params) -> tuple[str, Sequence[Any]]:
+        statement = self._compile(sql)
         try:
-            return compile_sql(sql, self._access.syntax).bind(params)
+            return statement.bind(params)
         except QueryError as error:
             raise self._access.own(error, sql) from None
 

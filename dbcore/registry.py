@@ -7,24 +7,32 @@ the name itself, in `dbcore.schemes` (scheme -> the same value).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
 from typing import Any, NoReturn, TypeGuard
 
 from pydantic import ValidationError
 
 from dbcore.config import PoolSettings, Settings
 from dbcore.config.keys import RESERVED
-from dbcore.config.problems import listed, nearest
+from dbcore.config.problems import alike, listed
 from dbcore.config.validation import keys_of, secret_keys
 from dbcore.driver import CONTRACT, Driver
 from dbcore.errors import ConfigError, Problem, UsageError
 
-__all__ = ["Installed", "Registry", "find_driver", "find_driver_by_scheme", "installed", "register"]
+__all__ = ["Installed", "Registry", "find_driver", "find_driver_by_scheme", "installed", "offer", "register"]
 
 DRIVERS = "dbcore.drivers"
 SCHEMES = "dbcore.schemes"
+
+CORE = "dbcore"
+"""The name of our own distribution."""
+
+_EXTRA = re.compile(
+    rf"(?P<distribution>{CORE}[-_.][A-Za-z0-9._-]+)[^;]*;.*\bextra\s*==\s*(?P<quote>['\"])(?P<extra>[^'\"]+)(?P=quote)"
+)
+"""A requirement that an extra has, of a distribution that is named like ours."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}")
 
@@ -84,7 +92,7 @@ class Registry:
             known = {known for known, _ in self._schemes()}
             _refuse(
                 f"no driver is installed for the URL scheme{shown}",
-                f"{nearest(scheme, known)} Installed: {listed(known)}. {_install(scheme)}",
+                self._cure(scheme, known),
             )
         driver = self.find(name)
         if scheme not in driver.schemes:
@@ -122,10 +130,17 @@ class Registry:
     def _refuse_unknown(self, name: str) -> NoReturn:
         known = [driver.name for driver in self.installed()]
         shown = f" {name!r}" if _NAME.fullmatch(name) else ""
-        _refuse(
-            f"no driver{shown} is installed",
-            f"{nearest(name, known)} Installed: {listed(known)}. {_install(name)}",
-        )
+        _refuse(f"no driver{shown} is installed", self._cure(name, known))
+
+    def _cure(self, name: str, known: Collection[str]) -> str:
+        """What to do about a name that nobody has. No package is named that dbcore does not declare itself."""
+        offered = _offered(self.installed())
+        if name in offered:
+            return f"Install it: {_pip(name)}."
+        here = f"Installed: {listed(known)}."
+        if meant := alike(name, known):
+            return f"Did you mean {meant!r}? {here}"
+        return f"{here} Drivers that dbcore offers beside them: {listed(map(_pip, offered))}." if offered else here
 
 
 _drivers = Registry()
@@ -157,6 +172,11 @@ def find_driver_by_scheme(scheme: str) -> Driver[Any, Any]:
 def installed() -> tuple[Installed, ...]:
     """Every driver that a config can name, by name, with its distribution and version. Imports none of them."""
     return _drivers.installed()
+
+
+def offer(found: Iterable[Installed]) -> str:
+    """How to install the drivers that dbcore has as extras, less those that are among the found; empty for none."""
+    return listed(map(_pip, names)) if (names := _offered(found)) else ""
 
 
 def _load(entry: EntryPoint) -> Driver[Any, Any]:
@@ -213,10 +233,23 @@ def _origin(entry: EntryPoint) -> str:
     return "an unknown distribution" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
-def _install(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        return "A driver is a package of its own, named dbcore-NAME."
-    return f'Install it: pip install "dbcore[{name}]", or the package that has it (dbcore-{name}).'
+def _offered(found: Iterable[Installed]) -> list[str]:
+    """The extras that the installed dbcore declares for drivers, less those whose distribution is there."""
+    try:
+        declared = requires(CORE) or ()
+    except PackageNotFoundError:  # run from its source
+        declared = ()
+    extras = [match for match in map(_EXTRA.match, declared) if match is not None]
+    here = {_normal(each.distribution) for each in found if each.distribution is not None}
+    return sorted(match["extra"] for match in extras if _normal(match["distribution"]) not in here)
+
+
+def _pip(extra: str) -> str:
+    return f'pip install "{CORE}[{extra}]"'
+
+
+def _normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _refuse(what: str, cure: str, cause: Exception | None = None) -> NoReturn:

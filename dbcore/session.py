@@ -108,6 +108,8 @@ class Session(Generic[C]):
         access, native = self.access, self._native
         if native is None or self.busy is not None or self.refusing is not None:
             raise self.misuse()
+        if timeout is not None:
+            access.check_timeout(timeout)
         self.busy = asyncio.current_task()
         try:
             return await access.run(access.query(native, text, values), sql, timeout)
@@ -119,6 +121,8 @@ class Session(Generic[C]):
         native = self._native
         if native is None or self.busy is not None or self.refusing is not None:
             raise self.misuse()
+        if timeout is not None:
+            self.access.check_timeout(timeout)
         self.busy = asyncio.current_task()
         try:
             return await self.access.run(operation(native), sql, timeout)

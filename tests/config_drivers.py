@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import pytest
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dbcore import registry
 from dbcore.config import BadUrl, Config, Settings
@@ -32,6 +32,14 @@ class AlphaSettings(Settings):
     tags: list[str] = Field(default_factory=list)
     low: int = 0
     high: int = 10
+    odd: int | None = None
+
+    @field_validator("odd")
+    @classmethod
+    def _even(cls, value: int | None) -> int | None:
+        if value is not None and value % 2:
+            raise ValueError("3 is odd" if value == 3 else "")
+        return value
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -124,7 +125,7 @@ def _sqlite(request: pytest.FixtureRequest) -> Iterator[Place]:
 # -- Postgres ----------------------------------------------------------------------------------------------------------
 
 
-def _postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
+def _postgres(request: pytest.FixtureRequest) -> Generator[Place, None, None]:
     server: str = request.getfixturevalue("postgres_url")
     schema = f"test_{uuid.uuid4().hex[:12]}"
     joint = "&" if "?" in server else "?"
@@ -133,12 +134,7 @@ def _postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
     @contextlib.contextmanager
     def outside() -> Generator[Ask, None, None]:
         with psycopg.connect(server, autocommit=True, options=f"-csearch_path={schema}") as native:
-
-            def ask(sql: str) -> list[tuple[Any, ...]]:
-                cursor = native.execute(sql.encode())
-                return cursor.fetchall() if cursor.description is not None else []
-
-            yield ask
+            yield partial(_ask, native)
 
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"CREATE SCHEMA {schema}".encode())
@@ -176,6 +172,11 @@ def _postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
             admin.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
+def _ask(native: psycopg.Connection, sql: str) -> list[tuple[Any, ...]]:
+    cursor = native.execute(sql.encode())
+    return cursor.fetchall() if cursor.description is not None else []
+
+
 @contextlib.contextmanager
 def _role(admin: psycopg.Connection, name: str, **settings: str) -> Generator[None, None, None]:
     """A role whose sessions begin with these settings: a session behind a pooler has none of its own."""
@@ -192,38 +193,34 @@ def _role(admin: psycopg.Connection, name: str, **settings: str) -> Generator[No
 
 def _pgbouncer(request: pytest.FixtureRequest) -> Iterator[Place]:
     bouncer: Bouncer = request.getfixturevalue("bouncer")
-    for direct in _postgres(request):
-        schema = f"pooled_{uuid.uuid4().hex[:12]}"
-        impatient = f"{schema}_impatient"
-        url = _changed(bouncer.url, user=schema, password=schema)
-        with contextlib.ExitStack() as stack:
-            admin = stack.enter_context(psycopg.connect(bouncer.server.url, autocommit=True))
-            stack.enter_context(_role(admin, schema, search_path=schema))
-            stack.enter_context(_role(admin, impatient, search_path=schema, lock_timeout="20ms"))
-            admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {schema}".encode())
+    schema = f"pooled_{uuid.uuid4().hex[:12]}"
+    impatient = f"{schema}_impatient"
+    server = _changed(bouncer.server.url, user=schema, password=schema)
 
-            @contextlib.contextmanager
-            def outside() -> Generator[Ask, None, None]:
-                with psycopg.connect(_changed(bouncer.server.url, user=schema, password=schema), autocommit=True) as own:
+    @contextlib.contextmanager
+    def outside() -> Generator[Ask, None, None]:
+        with psycopg.connect(server, autocommit=True) as native:
+            yield partial(_ask, native)
 
-                    def ask(sql: str) -> list[tuple[Any, ...]]:
-                        cursor = own.execute(sql.encode())
-                        return cursor.fetchall() if cursor.description is not None else []
+    def seen() -> int:
+        return sum(client["user"] == schema for client in bouncer.show("CLIENTS"))
 
-                    yield ask
-
-            def seen() -> int:
-                return sum(client["user"] == schema for client in bouncer.show("CLIENTS"))
-
-            yield replace(
-                direct,
-                url=f"{url}?pooler=transaction",
-                impatient={"url": f"{_changed(url, user=impatient, password=impatient)}?pooler=transaction"},
-                outside=outside,
-                seen=seen,
-                unreachable={},
-                secret=schema,
-            )
+    with contextlib.ExitStack() as stack:
+        direct = stack.enter_context(contextlib.contextmanager(_postgres)(request))
+        admin = stack.enter_context(psycopg.connect(bouncer.server.url, autocommit=True))
+        stack.enter_context(_role(admin, schema, search_path=schema))
+        stack.enter_context(_role(admin, impatient, search_path=schema, lock_timeout="20ms"))
+        admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {schema}".encode())
+        url = f"{_changed(bouncer.url, user=schema, password=schema)}?pooler=transaction"
+        yield replace(
+            direct,
+            url=url,
+            impatient={"url": _changed(url, user=impatient, password=impatient)},
+            outside=outside,
+            seen=seen,
+            unreachable={},
+            secret=schema,
+        )
 
 
 def _changed(

@@ -1,4 +1,4 @@
-"""A private PgBouncer in front of a private PostgreSQL: in a temporary folder, on a free port, gone when the tests end."""
+"""A private PgBouncer before a private PostgreSQL: in a temporary folder, on a free port, gone when the tests end."""
 
 from __future__ import annotations
 

@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from dbcore.cli.app import app
+from dbcore.cli.checking import unreachable
+from dbcore.errors import DbConnectionError, DbError, PoolTimeout, QueryError
 
 SECRET = "hunter2-do-not-show"
 
@@ -74,6 +78,22 @@ def test_check_reads_the_file_of_the_environment(folder: Path, monkeypatch: pyte
     assert "elsewhere" in dbcore("check").output
 
 
+def test_check_takes_a_url(folder: Path) -> None:
+    done = dbcore("check", "sqlite:///x.db?pool.max_size=7", "--connect")
+    assert done.exit_code == 0, done.output
+    assert "to 7, reset" in done.output
+    assert "SQLite 3" in done.output
+    assert (folder / "x.db").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_check_shows_no_password_of_a_url() -> None:
+    done = dbcore("check", f"postgres://app:{SECRET}@db/app?hots=1")
+    assert done.exit_code == 1
+    assert "url (hots): unknown key 'hots'" in done.output
+    assert SECRET not in done.output
+
+
 @pytest.mark.usefixtures("folder")
 def test_check_says_that_there_is_no_file() -> None:
     done = dbcore("check")
@@ -121,8 +141,40 @@ def test_check_with_connect_names_who_does_not_answer(folder: Path) -> None:
     assert done.exit_code == 1
     assert "SQLite 3" in done.output
     assert "no answer" in done.output
-    assert "connection there: " in done.output
+    assert "connection there: cannot connect" in done.output
+    assert "Is the server running at that address" in done.output
     assert SECRET not in done.output
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (DbConnectionError("no", sqlstate="28P01"), "user and password"),
+        (DbConnectionError("no", sqlstate="28000"), "user and password"),
+        (DbConnectionError("no", sqlstate="3D000"), "name of the database"),
+        (DbConnectionError("no", sqlstate="53300", retryable=True), "too many connections"),
+        (DbConnectionError("no", sqlstate="57P03", retryable=True), "try again"),
+        (DbConnectionError("no", sqlstate="08P01"), "code 08P01"),
+        (DbConnectionError("no", retryable=True), "running at that address"),
+        (DbConnectionError("there is no folder /x"), "settings that it names"),
+        (PoolTimeout("no"), "pool.checkout_timeout"),
+        (QueryError("no"), "settings that it names"),
+    ],
+)
+def test_what_did_not_answer_has_a_cure(error: DbError, cure: str) -> None:
+    error.args = (f"connection 'main': {error.message}",)
+    (problem,) = unreachable("main", error)
+    assert problem.where == "connection main"
+    assert not problem.what.startswith("connection")
+    assert cure in problem.cure
+
+
+def test_check_with_connect_names_the_key_to_look_at(folder: Path, postgres_url: str) -> None:
+    url = urlsplit(postgres_url)._replace(path="/not_there_at_all")
+    (folder / "db.toml").write_text(f'[connections.main]\nurl = "{url.geturl()}"\n')
+    done = dbcore("check", "--connect")
+    assert done.exit_code == 1
+    assert "Look at the name of the database" in done.output
 
 
 def test_check_with_connect_shows_the_server_behind_a_postgres_url(folder: Path, postgres_url: str) -> None:
@@ -155,7 +207,15 @@ def test_drivers_marks_the_one_that_is_broken_and_lists_the_others(plugins: Path
 
 def test_drivers_says_how_to_get_one_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dbcore.cli.checking.installed", tuple[()])
-    assert 'pip install "dbcore[NAME]"' in dbcore("drivers").output
+    told = dbcore("drivers").output
+    for name in ("postgres", "sqlite"):
+        assert f'pip install "dbcore[{name}]"' in told
+    assert "cli" not in told
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    done = dbcore("--version")
+    assert (done.exit_code, done.output) == (0, f"dbcore {version('dbcore')}\n")
 
 
 def test_schema_is_json_and_knows_the_keys_of_the_core() -> None:

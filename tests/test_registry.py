@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -224,7 +225,55 @@ def test_an_unknown_name_is_a_config_error_that_lists_the_known_ones() -> None:
         find_driver("alfa")
     told = str(caught.value)
     assert "no driver 'alfa' is installed. Did you mean 'alpha'? Installed: " in told
-    assert 'pip install "dbcore[alfa]"' in told
+    assert "pip" not in told
+
+
+class Extras:
+    """A `dbcore` that declares extras of which one driver is installed, one is not, and one is no driver."""
+
+    METADATA = """
+        Metadata-Version: 2.1
+        Name: dbcore
+        Version: 9
+        Requires-Dist: pydantic>=2
+        Provides-Extra: here
+        Requires-Dist: dbcore_here<2,>=1; extra == "here"
+        Provides-Extra: absent
+        Requires-Dist: dbcore-absent<2,>=1; extra == 'absent'
+        Provides-Extra: cli
+        Requires-Dist: typer>=0.12; extra == "cli"
+    """
+
+    @classmethod
+    def declare(cls, site: Site) -> None:
+        site.install("here")
+        info = site.folder / "dbcore-9.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(textwrap.dedent(cls.METADATA).lstrip())
+
+
+def test_an_extra_that_dbcore_declares_and_that_is_not_installed_is_offered(site: Site) -> None:
+    Extras.declare(site)
+    by_name, by_scheme, other = site.run("""
+        print(problem(lambda: load({"driver": "absent"})))
+        print(problem(lambda: load("absent://h")))
+        print(problem(lambda: load("zzz://h")))
+    """).splitlines()
+    assert by_name == "no driver 'absent' is installed. Install it: pip install \"dbcore[absent]\"."
+    assert by_scheme.endswith("is installed for the URL scheme 'absent'. Install it: pip install \"dbcore[absent]\".")
+    assert other.endswith('Drivers that dbcore offers beside them: pip install "dbcore[absent]".')
+
+
+@pytest.mark.parametrize("name", ["cli", "heere", "mysql", "here+asyncpg", "dbcore-absent2"])
+def test_no_package_is_made_up(site: Site, name: str) -> None:
+    Extras.declare(site)
+    told = site.run(f"""
+        print(problem(lambda: load({{"driver": {name!r}}})), problem(lambda: load({name!r} + "://h")))
+    """)
+    assert set(re.findall(r"dbcore\[.*?\]", told)) <= {"dbcore[absent]"}
+    assert "dbcore-" not in told.replace(repr(name), "")
+    if "Did you mean 'here'" in told:
+        assert "pip" not in told
 
 
 def test_what_cannot_be_a_name_is_not_shown() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -13,6 +13,7 @@ from rich.console import Console
 from dbcore.cli.checking import find_drivers, probe, read
 from dbcore.cli.tables import connection_table, driver_table, problem_text
 from dbcore.loading import schema as config_schema
+from dbcore.registry import offer
 
 __all__ = ["app"]
 
@@ -23,21 +24,35 @@ WIDTH_OF_A_FILE = 160
 """Columns where the output goes to a file or a pipe, which have no width of their own."""
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dbcore {version('dbcore')}")
+        raise typer.Exit
+
+
 @app.callback()
-def dbcore() -> None:
+def dbcore(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """Look at a database config, at what it connects to, and at the drivers that are installed."""
 
 
 @app.command()
 def check(
-    file: Annotated[
-        Path | None, typer.Argument(help="The config file. Without one: $DBCORE_CONFIG, else db.toml here.")
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE|URL", help="The config. Without one: the file $DBCORE_CONFIG, else db.toml here."
+        ),
     ] = None,
     *,
     connect: Annotated[bool, typer.Option("--connect", help="Connect as well, and ask each server who it is.")] = False,
 ) -> None:
-    """Show every connection of a config file and everything that is wrong with it. Exits with 1 if anything is."""
-    report = read(file)
+    """Show every connection of a config and everything that is wrong with it. Exits with 1 if anything is."""
+    report = read(source)
     if connect:
         report = asyncio.run(probe(report))
     console = _console()
@@ -54,7 +69,7 @@ def drivers() -> None:
     found = find_drivers()
     console = _console()
     if not found:
-        console.print('No driver is installed. Each is a package of its own: pip install "dbcore[NAME]"', markup=False)
+        console.print(f"No driver is installed. Each is a package of its own: {offer(())}", markup=False)
     else:
         console.print(driver_table(found))
     problems = [problem for each in found for problem in each.problems]

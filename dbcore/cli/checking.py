@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import dbcore as db
 from dbcore.config import Config
 from dbcore.driver import ServerInfo
-from dbcore.errors import ConfigError, DbError, Problem, UnsupportedError
+from dbcore.errors import ConfigError, DbConnectionError, DbError, PoolTimeout, Problem, UnsupportedError
 from dbcore.loading import examine
 from dbcore.registry import Installed, find_driver, installed
 
-__all__ = ["Answer", "Found", "Report", "find_drivers", "probe", "read"]
+__all__ = ["Answer", "Found", "Report", "find_drivers", "probe", "read", "unreachable"]
 
 ROUND_TRIPS = 5
 """The fastest of so many is shown: the first ones pay for what is done once per connection."""
+
+CURES = (
+    ("28", "Look at user and password (or credentials), and at who may come from where by the rules of the server."),
+    ("3D", "Look at the name of the database; create it if it is not there yet."),
+    ("53300", "There are too many connections: lower pool.max_size in the programs that use it, or raise its limit."),
+    ("57P0", "The server is starting or stopping: try again."),
+)
+"""What to look at, by how the code of the server begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +57,9 @@ class Found:
     problems: tuple[Problem, ...] = ()
 
 
-def read(file: Path | None) -> Report:
-    """Read a config file, and connect to nothing."""
-    examined = examine(file)
+def read(source: str | None) -> Report:
+    """Read a config, from a file or a URL, and connect to nothing."""
+    examined = examine(source)
     return Report(configs=examined.configs, problems=examined.problems)
 
 
@@ -65,7 +72,7 @@ async def probe(report: Report) -> Report:
         if isinstance(outcome, Answer):
             answers[name] = outcome
         else:
-            problems += _unreachable(name, outcome)
+            problems += unreachable(name, outcome)
     return replace(report, answers=answers, problems=tuple(problems))
 
 
@@ -81,11 +88,24 @@ def _try_driver(each: Installed) -> Found:
         return Found(installed=each, problems=error.problems)
 
 
-def _unreachable(name: str, error: DbError) -> list[Problem]:
+def unreachable(name: str, error: DbError) -> list[Problem]:
+    """What is wrong with a connection that did not answer, and what to look at."""
     if isinstance(error, ConfigError) and error.problems:
         return list(error.problems)
-    passing = "It may pass: try again." if error.retryable else "It will not pass by itself."
-    return [Problem(f"connection {name}", str(error) or type(error).__name__, passing)]
+    text = str(error).removeprefix(f"connection {name!r}: ")
+    return [Problem(f"connection {name}", text or type(error).__name__, _cure(error))]
+
+
+def _cure(error: DbError) -> str:
+    if isinstance(error, PoolTimeout):
+        return "Look at the network and the load of the server, or raise pool.checkout_timeout."
+    code = error.sqlstate if isinstance(error, DbConnectionError) else None
+    if code is not None:
+        known = (cure for start, cure in CURES if code.startswith(start))
+        return next(known, f"Look up the code {code} in the manual of the server.")
+    if isinstance(error, DbConnectionError) and error.retryable:
+        return "Is the server running at that address, and does it take connections from here?"
+    return "Correct the path or the settings that it names."
 
 
 async def _ask(config: Config[Any]) -> Answer | DbError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -204,10 +205,11 @@ class ConnectionReader:
                     continue
             bad.add(key)
         known = keys_of(model)
-        others = _suggestions(secrets)
         # What a broken URL might have said is not missed.
         unusable = bad | (set(known) - set(given) if "url" in bad else set[str]())
-        return validate(model, given, place, self._problems, unusable=unusable, other_keys=others)
+        return validate(
+            model, given, place, self._problems, unusable=unusable, other_keys=partial(_suggestions, secrets)
+        )
 
 
 def _flat(table: Mapping[Any, Any], place: Place, problems: Problems) -> dict[str, Given]:
@@ -253,6 +255,7 @@ def _part(given: Mapping[str, Given], keys: AbstractSet[str]) -> dict[str, Given
     return {key: item for key, item in given.items() if key in keys}
 
 
-def _suggestions(secrets: Iterable[str]) -> frozenset[str]:
-    """What somebody may have meant, beside the driver's own keys."""
-    return OWN | {f"{key}_file" for key in secrets} | {f"{POOL}{key}" for key in PoolSettings.model_fields}
+def _suggestions(secrets: Iterable[str], item: Given) -> frozenset[str]:
+    """What somebody may have meant, beside the driver's own keys; in a URL, no key that has to stand beside it."""
+    own = URL_KEYS if item.place.part else OWN | {f"{POOL}{key}" for key in PoolSettings.model_fields}
+    return own | {f"{key}_file" for key in secrets}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import re
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from operator import attrgetter
 from typing import Any, TypeVar, cast
@@ -15,6 +17,9 @@ from dbcore.config.values import Config, Credentials, Settings
 from dbcore.errors import DbConnectionError
 
 __all__ = ["connect_with", "resolve_credentials"]
+
+_PLAIN = re.compile(r"[a-z_]+(\.[a-z_]+)*")
+"""Names of modules that may be shown. With digits in it, it may be a password that was put here by mistake."""
 
 C = TypeVar("C")
 S = TypeVar("S", bound=Settings)
@@ -32,10 +37,13 @@ def resolve_credentials(value: object, place: Place, problems: Problems) -> Cred
         found: object = attrgetter(path)(importlib.import_module(module))
     except Exception as error:  # the user's module may raise anything, with any text
         why = type(error).__name__
+        shown = f"module {module}" if _PLAIN.fullmatch(module) else "such module"
         if isinstance(error, ModuleNotFoundError):
-            # A user and password put here by mistake must not show; what a module of theirs misses may.
+            # What a module of theirs misses may show; what is written here only where it cannot be a secret.
             own = error.name is None or f"{module}.".startswith(f"{error.name}.")
-            why = "there is no such module" if own else f"it needs the module {error.name!r}"
+            why = f"there is no {shown}" if own else f"it needs the module {error.name!r}"
+        elif isinstance(error, AttributeError) and module in sys.modules:
+            why = f"the {shown} has no such function"
         problems.add(place, f"the function cannot be loaded: {why}", "Correct the name; its module must be importable.")
         return None
     if not callable(found):

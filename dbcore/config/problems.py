@@ -10,7 +10,11 @@ from dataclasses import dataclass, replace
 
 from dbcore.errors import ConfigError, Problem
 
-__all__ = ["Place", "Problems", "listed", "nearest"]
+__all__ = ["Place", "Problems", "alike", "listed", "nearest"]
+
+SHOWN_AT_MOST = 12
+"""So many names are read; of more, the few that are nearest."""
+NEAREST = 5
 
 _BARE = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -66,11 +70,19 @@ class Problems:
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """A sentence that points to the known key most like this one, or to all of them."""
+    """A sentence that points to the known key most like this one, or to all of them, or of many to the nearest."""
     names = sorted(known)
-    if close := difflib.get_close_matches(key[:80], names, n=1):
-        return f"Did you mean {close[0]!r}?"
+    if meant := alike(key, names):
+        return f"Did you mean {meant!r}?"
+    if len(names) > SHOWN_AT_MOST:
+        close = difflib.get_close_matches(key[:80], names, n=NEAREST, cutoff=0)
+        return f"Nearest of the {len(names)} known keys: {listed(close)}."
     return f"Known here: {listed(names)}."
+
+
+def alike(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was most likely meant, if there is one."""
+    return next(iter(difflib.get_close_matches(name[:80], sorted(known), n=1)), None)
 
 
 def listed(names: Iterable[str]) -> str:

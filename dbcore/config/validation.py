@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -20,6 +21,23 @@ __all__ = ["Given", "keys_of", "secret_keys", "validate", "validate_pool"]
 M = TypeVar("M", bound=Settings)
 
 _KINDS: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+
+_WANTED = (
+    ("literal_error", "Write one of them"),
+    ("enum", "Write one of them"),
+    ("string_type", "Write a text, in quotes"),
+    ("int", "Write a whole number"),
+    ("float", "Write a number"),
+    ("finite_number", "Write a number that ends"),
+    ("bool", "Write true or false"),
+    ("list", "Write a list: [...]"),
+    ("dict", "Write a table: {...}"),
+    ("greater_than", "Write a larger one"),
+    ("less_than", "Write a smaller one"),
+)
+"""What to do, by how pydantic's name of the mistake begins."""
+
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -52,12 +70,12 @@ def validate(
     problems: Problems,
     *,
     unusable: AbstractSet[str] = frozenset(),
-    other_keys: Iterable[str] = (),
+    other_keys: Callable[[Given], Iterable[str]] = lambda item: (),
 ) -> M | None:
     """Make the model, or add every problem and return `None`.
 
-    `unusable` are keys that were given and have a problem already: they are not missed. `other_keys` are suggested for
-    unknown ones, beside the model's own.
+    `unusable` are keys that were given and have a problem already: they are not missed. `other_keys` tells what else,
+    beside the model's own keys, may stand where an unknown one does.
     """
     before = len(problems)
     data, bad = _sort(model, given, problems, other_keys)
@@ -87,7 +105,7 @@ def validate_pool(
     Contradictions are looked for also where other keys are wrong.
     """
     before = len(problems)
-    data, bad = _sort(PoolSettings, given, problems, ())
+    data, bad = _sort(PoolSettings, given, problems, lambda item: ())
     bad |= unusable
     inherited = frozenset(defaults) - frozenset(given)
 
@@ -111,7 +129,7 @@ def validate_pool(
 
 
 def _sort(
-    model: type[Settings], given: Mapping[str, Given], problems: Problems, other_keys: Iterable[str]
+    model: type[Settings], given: Mapping[str, Given], problems: Problems, other_keys: Callable[[Given], Iterable[str]]
 ) -> tuple[dict[str, Any], set[str]]:
     """The values to validate, and the keys whose values are wrong before that; unknown keys are only reported."""
     known = keys_of(model)
@@ -126,11 +144,11 @@ def _sort(
             if NoneType in kinds and value == "none" and numbers <= _KINDS.keys():
                 value = None
             elif not item.text and (wanted := _mismatch(value, numbers)):
-                problems.add(item.place, f"{_article(value)} is given where {wanted} is wanted", _retype(value))
+                problems.add(item.place, f"{_article(value)} is given where {wanted} is wanted", _retype(value, wanted))
                 bad.add(key)
                 continue
         elif not takes_any:
-            problems.add(item.place, f"unknown key {key!r}", nearest(key, {*known, *other_keys}))
+            problems.add(item.place, f"unknown key {key!r}", nearest(key, {*known, *other_keys(item)}))
             continue
         data[key] = value
     return data, bad
@@ -163,10 +181,10 @@ def _article(value: object) -> str:
     return "true or false" if isinstance(value, bool) else "a number" if isinstance(value, (int, float)) else "a text"
 
 
-def _retype(value: object) -> str:
+def _retype(value: object, wanted: str) -> str:
     if isinstance(value, (str, bytes)):
         return "Write it without quotes; only a variable, '${NAME}', needs them."
-    return "Write a value of that kind."
+    return f"Write {wanted}."
 
 
 def _report(
@@ -189,7 +207,7 @@ def _report(
             continue
         where = given[key].place if key else place
         text = _mask("; ".join(dict.fromkeys(map(_text, details))), model, given)
-        problems.add(where, text, _cure(details[0], known[key][1] if key in known else None))
+        problems.add(where, text, _cure(key, text, details[0], known))
 
 
 def _text(detail: ErrorDetails) -> str:
@@ -202,12 +220,15 @@ def _text(detail: ErrorDetails) -> str:
     return (f"{inner}: " if inner else "") + text.rstrip(".")
 
 
-def _cure(detail: ErrorDetails, info: FieldInfo | None) -> str:
+def _cure(key: str, text: str, detail: ErrorDetails, known: Mapping[str, tuple[str, FieldInfo]]) -> str:
     kind = detail["type"]
-    if not detail["loc"] or kind in ("value_error", "assertion_error"):
-        return "Correct what it names."
-    what = "Write one of them" if kind in ("literal_error", "enum") else "Write such a value"
-    default = None if info is None else info.get_default()
+    if not key:
+        named = [word for word in dict.fromkeys(_WORD.findall(text)) if word in known]
+        return f"Change {' or '.join(named)}." if named else "See what the driver's documentation says of its keys."
+    if kind in ("value_error", "assertion_error"):
+        return f"Change {key}."
+    what = next((wanted for start, wanted in _WANTED if kind.startswith(start)), "Write a value that fits")
+    default = known[key][1].get_default() if key in known else None
     shown = isinstance(default, (bool, int, float, str))
     return f"{what}, or leave the key out for the default, {default!r}." if shown else f"{what}."
 

@@ -79,12 +79,8 @@ class Connecting(Generic[C]):
             except TimeoutError as error:
                 message = f"connecting took longer than connect_timeout = {limit:g} s"
                 raise DbConnectionError(message, retryable=True) from error
-        except asyncio.CancelledError:
-            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
-        except BaseException as error:
+        except Exception as error:
             self._failed(slot, started, error)
-            if not isinstance(error, Exception):
-                raise
         else:
             self._succeeded(slot, started, connection)
 
@@ -99,10 +95,15 @@ class Connecting(Generic[C]):
         engine.tally.connects += 1
         engine.tally.connect_seconds += now - started
         engine.emit(ConnectionOpened, seconds=now - started)
-        self.outage = None
+        if self.outage is not None:
+            engine.log.warning("pool %s: connects succeed again", engine.name)
+            self.outage = None
         self.cancel_retry()
         engine.books.growth *= 2
-        engine.made_ready(slot)
+        if engine.hooks.is_clean(connection):
+            engine.made_ready(slot)
+        else:
+            engine.readiness.reset(slot)  # `connect` has left a transaction open, or the like
         engine.opened.check(engine.books)
         engine.pump()  # growth goes on while somebody waits
 
@@ -114,6 +115,7 @@ class Connecting(Generic[C]):
         permanent = not (isinstance(error, DbConnectionError) and error.retryable)
         settings = engine.settings
         outage = self.outage
+        news = outage is None or type(outage.error) is not type(error) or str(outage.error) != str(error)
         if outage is None or started >= outage.since:
             # A connect that was under way when the outage began tells nothing new: it must not double the delay.
             delay = settings.backoff_min if outage is None else min(outage.delay * 2, settings.backoff_max)
@@ -126,7 +128,7 @@ class Connecting(Generic[C]):
             self._patience = math.inf
         told = engine.opened.failed(error)
         engine.log.log(
-            logging.DEBUG if told else logging.WARNING,
+            logging.WARNING if news and not told else logging.DEBUG,
             "pool %s: connect failed (%s), next attempt in %.1f s: %s: %s",
             engine.name,
             "permanent" if permanent else "transient",

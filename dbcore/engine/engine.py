@@ -216,8 +216,11 @@ class Engine(Generic[C]):
         if task.cancelled():
             self.retirement.abandon(slot)
         elif (error := task.exception()) is not None:
-            self.log.error("pool %s: bug in task %s", self.name, task.get_name(), exc_info=error)
+            if isinstance(error, Exception):  # KeyboardInterrupt and SystemExit end the loop by themselves
+                self.log.error("pool %s: bug in task %s", self.name, task.get_name(), exc_info=error)
             self.emit(BackgroundError, during=kind, error=error)
+            if slot.state is not State.IDLE and slot.state is not State.IN_USE:
+                self.retirement.abandon(slot)
 
     def tasks(self, kind: Work | None = None) -> list[asyncio.Task[None]]:
         """Those that are under way."""

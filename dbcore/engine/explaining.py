@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from inspect import CO_ASYNC_GENERATOR
 from typing import TYPE_CHECKING, Any
 
 from dbcore.engine.slots import Slot, State
@@ -28,9 +29,16 @@ def holder(engine: Engine[Any], slot: Slot[Any]) -> Holder:
     """Who holds this connection, as plain values."""
     task: asyncio.Task[Any] | None = slot.task() if slot.task is not None else None
     name = task.get_name() if task is not None else ("(a task that has ended)" if slot.task is not None else "")
+    return Holder(name, site(slot), engine.now() - slot.since, _in_transaction(engine, slot))
+
+
+def _in_transaction(engine: Engine[Any], slot: Slot[Any]) -> bool:
     probe = engine.hooks.in_transaction
-    in_transaction = probe is not None and probe(slot.connection)
-    return Holder(name, site(slot), engine.now() - slot.since, in_transaction)
+    try:
+        return probe is not None and probe(slot.connection)
+    except Exception:  # it must not raise; but whoever waits for this report must not wait for ever
+        engine.log.exception("pool %s: in_transaction raised", engine.name)
+        return False
 
 
 def holders(engine: Engine[Any]) -> tuple[Holder, ...]:
@@ -49,6 +57,11 @@ def timed_out(engine: Engine[Any], limit: float) -> PoolTimeout:
         reason, cause = "connect_failing", outage.error
         why = f"connects fail, the last one with {type(cause).__name__}: {cause}"
         cure = "Look at that error first: no setting of the pool can help while no connection can be made"
+        if stats.size:
+            cure = (
+                "Look at that error first. If the database has no room for more connections, lower pool.max_size here "
+                "or in the other programs that use it"
+            )
     elif stats.connecting and stats.in_use < stats.max_size:
         reason = "connecting"
         why = "connects were still under way"
@@ -81,6 +94,8 @@ def deadlock(engine: Engine[Any], task: asyncio.Task[Any] | None) -> PoolDeadloc
     for slot in books.slots:
         held_by = slot.task() if slot.task is not None else None
         if not slot.scoped or held_by is None or (held_by is not task and held_by not in engine.lending.waiting_tasks):
+            return None
+        if slot.code.co_flags & CO_ASYNC_GENERATOR:  # one that was abandoned is closed by the event loop, elsewhere
             return None
         circle.append(slot)
     cycle = "; ".join(str(holder(engine, slot)) for slot in circle)

@@ -189,7 +189,9 @@ class Lending(Generic[C]):
         if slot.state is not IN_USE or engine.phase is Phase.DISOWNED:
             return
         slot.task = None
-        slot.warned = False
+        if slot.warned:
+            slot.warned = False
+            engine.log.info("pool %s: the connection that was reported as in use for too long is back", engine.name)
         try:
             clean = self._is_clean(slot.connection)
         except Exception:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbcore.engine.slots import Slot, State
+from dbcore.errors import DbConnectionError
 from dbcore.events import ConnectionPinged, ConnectionReset
 
 if TYPE_CHECKING:
@@ -76,29 +77,28 @@ class Readiness(Generic[C]):
         else:
             self._proven(slot)
 
-    async def _in_time(self, hook: Callable[[C], Awaitable[None]], slot: Slot[C]) -> BaseException | None:
+    async def _in_time(self, hook: Callable[[C], Awaitable[None]], slot: Slot[C]) -> Exception | None:
         """Run a hook within `reset_timeout`; return what it failed with."""
         try:
             async with asyncio.timeout(self._engine.settings.reset_timeout):
                 await hook(slot.connection)
-        except asyncio.CancelledError:
-            raise  # the engine sees to the slot of a task that was cancelled, for it may not even have begun
-        except BaseException as error:
+        except Exception as error:
             return error
         return None
 
-    def _over(self, slot: Slot[C], what: str, failure: BaseException | None) -> bool:
+    def _over(self, slot: Slot[C], what: str, failure: Exception | None) -> bool:
         """Whether nothing is left to decide: stop() dropped the connection meanwhile, or it turned out to be dead."""
         engine = self._engine
         if not _resetting(slot):
             return True
         if failure is None:
             return False
-        kind = type(failure).__name__
-        engine.log.warning("pool %s: %s failed, connection dropped: %s: %s", engine.name, what, kind, failure)
+        if isinstance(failure, DbConnectionError):
+            engine.log.warning("pool %s: connection lost, its %s failed: %s", engine.name, what, failure)
+        else:
+            kind = type(failure).__name__
+            engine.log.warning("pool %s: %s failed, connection dropped: %s: %s", engine.name, what, kind, failure)
         engine.retirement.found_dead(slot)
-        if not isinstance(failure, Exception):
-            raise failure
         return True
 
     def _proven(self, slot: Slot[C]) -> None:

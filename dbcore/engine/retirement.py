@@ -1,10 +1,15 @@
-"""The end of a connection: part politely, or drop it at once. Its capacity comes free when it is gone, not before."""
+"""How a connection ends: politely, or dropped at once. Its capacity comes free when it is gone, not before.
+
+When one ends is decided elsewhere: `keeper` (age, idleness), `lending` (age, at the release), `readiness` (dead or
+unclean).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dbcore.engine.phase import RUNNING
 from dbcore.engine.slots import Slot, State
 from dbcore.events import BackgroundError, CloseReason, ConnectionClosed
 
@@ -45,14 +50,21 @@ class Retirement(Generic[C]):
         self.drop(slot, "lost")
 
     def abandon(self, slot: Slot[C]) -> None:
-        """End the slot of a task that was cancelled, perhaps before its first step: then it never ran at all."""
+        """End the slot of a task that did not end it itself: cancelled, perhaps before its first step, or broken.
+
+        A task that stop() did not cancel was cancelled by whoever ends the loop. The capacity is free, but nothing new
+        is begun in this very turn: what a dying loop begins is only noise.
+        """
         engine = self._engine
         if slot.state is State.CONNECTING:
             engine.books.move(slot, State.GONE, engine.now())
-            engine.freed()
         elif slot.state is not State.GONE:
             self.abort(slot)
-            self._gone(slot, "cut off")
+            self._leave_books(slot, "cut off")
+        if engine.phase is RUNNING:
+            engine.call_at(engine.now() + engine.settings.backoff_min, _pump)
+        else:
+            engine.freed()
 
     def abort(self, slot: Slot[C]) -> None:
         """Let the driver drop the connection; the books are somebody else's business."""
@@ -77,9 +89,16 @@ class Retirement(Generic[C]):
             self._gone(slot, reason)
 
     def _gone(self, slot: Slot[C], reason: CloseReason) -> None:
+        self._leave_books(slot, reason)
+        self._engine.freed()
+
+    def _leave_books(self, slot: Slot[C], reason: CloseReason) -> None:
         engine = self._engine
         now = engine.now()
         engine.books.move(slot, State.GONE, now)
         engine.tally.closed_for[reason] = engine.tally.closed_for.get(reason, 0) + 1
         engine.emit(ConnectionClosed, reason=reason, age=now - slot.born)
-        engine.freed()
+
+
+def _pump(engine: Engine[Any]) -> None:
+    engine.pump()

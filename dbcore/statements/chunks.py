@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any
+
+from dbcore.errors import QueryError
 
 __all__ = ["chunked"]
 
-T = TypeVar("T")
+Row = Sequence[Any]
 
 
-async def chunked(rows: Iterable[T] | AsyncIterable[T], size: int) -> AsyncGenerator[list[T], None]:
-    """Yield lists of `size` rows, the last one shorter, never an empty one: what `insert_many` of a driver feeds on."""
+async def chunked(rows: Iterable[Row] | AsyncIterable[Row], size: int, width: int) -> AsyncGenerator[list[Row], None]:
+    """Yield lists of `size` rows, the last one shorter, never an empty one: what `insert_many` of a driver feeds on.
+
+    Each row is a sequence of `width` values. Another one ends it with a `QueryError` that names the row, counted from
+    1: a mapping, a set or a text has a length too, and would be stored as something that nobody meant.
+    """
+    done = 0
     if isinstance(rows, AsyncIterable):
-        chunk: list[T] = []
+        chunk: list[Row] = []
         async for row in rows:
             chunk.append(row)
             if len(chunk) == size:
+                _check(chunk, done, width)
                 yield chunk
+                done += size
                 chunk = []
         if chunk:
+            _check(chunk, done, width)
             yield chunk
     else:
         source = iter(rows)
         while chunk := list(islice(source, size)):
+            _check(chunk, done, width)
             yield chunk
+            done += size
+
+
+def _is_row(row: object) -> bool:
+    return isinstance(row, Sequence) and not isinstance(row, (str, bytes))
+
+
+def _check(chunk: list[Row], done: int, width: int) -> None:
+    for number, row in enumerate(chunk, done + 1):
+        kind = type(row)
+        if kind is not tuple and kind is not list and not _is_row(row):
+            raise QueryError(f"row {number} is no sequence of values but a {kind.__name__}; nothing was inserted")
+        if len(row) != width:
+            raise QueryError(f"row {number} has {len(row)} values for {width} columns; nothing was inserted")

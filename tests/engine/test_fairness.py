@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -273,3 +274,26 @@ async def test_a_holder_that_works_proves_no_deadlock() -> None:
         inner()
         outer()
         await task
+
+
+@virtual
+async def test_an_abandoned_generator_that_holds_a_connection_proves_no_deadlock() -> None:
+    """The event loop closes it in a task of its own, so its connection comes back.
+
+    Laws: C13, E15.
+    """
+    async with scripted_pool(max_size=1, watched=False) as pool:
+
+        async def holding() -> AsyncGenerator[int, None]:
+            _, release = await pool.scoped_checkout()
+            try:
+                yield 1
+                yield 2
+            finally:
+                await asyncio.sleep(1)
+                release()
+
+        for _ in range(2):
+            async for _ in holding():
+                break
+        (await pool.scoped_checkout(5))[1]()

@@ -96,9 +96,9 @@ async def test_a_connection_whose_reset_fails_is_dropped_and_replaced() -> None:
 async def test_a_connection_that_is_not_clean_after_its_reset_is_dropped() -> None:
     """Laws: H6, O8."""
     script = Script()
-    script.is_clean.then(says_no(), says_no())
     async with scripted_pool(script, max_size=1) as pool:
         connection, release = await pool.checkout()
+        script.is_clean.then(says_no(), says_no())
         release()
         other, release = await pool.checkout(5)
         assert other is not connection
@@ -218,4 +218,15 @@ async def test_a_fatal_exception_of_a_reset_frees_the_slot() -> None:
         release()
         other, release = await pool.checkout(1)
         assert other is not connection
+        release()
+
+
+@virtual
+async def test_what_connect_leaves_behind_is_reset_before_the_first_use() -> None:
+    """Laws: A12."""
+    script = Script()
+    script.is_clean.then(says_no())
+    async with scripted_pool(script, max_size=1) as pool:
+        _, release = await pool.checkout()
+        assert [call.outcome for call in script.of("reset")] == ["ok"]
         release()

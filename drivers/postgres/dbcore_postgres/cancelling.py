@@ -19,6 +19,8 @@ CANCEL_SECONDS = 5.0
 _PATIENCE = 0.1
 """Seconds after which the server is told for the second time; they double from time to time."""
 
+_telling: set[asyncio.Task[None]] = set()
+
 SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
 COPY_IN = int(pq.ExecStatus.COPY_IN)
 COPY_STATES = (COPY_IN, int(pq.ExecStatus.COPY_OUT), int(pq.ExecStatus.COPY_BOTH))
@@ -62,13 +64,30 @@ async def _ended(connection: Connection, patience: float) -> bool:
 
     It has to be told again if not: told before it has begun, it takes no notice.
     """
-    await connection.cancel_safe(timeout=CANCEL_SECONDS)
+    await _tell(connection)
     try:
         async with asyncio.timeout(patience):
             await _drain(connection)
     except TimeoutError:
         return False
     return True
+
+
+async def _tell(connection: Connection) -> None:
+    """Ask the server to cancel what runs; also if the caller is cancelled meanwhile, and drops the connection.
+
+    A request goes by a connection of its own. Without it the server would go on until it looks whether we are there.
+    """
+    telling = asyncio.create_task(connection.cancel_safe(timeout=CANCEL_SECONDS))
+    _telling.add(telling)
+    telling.add_done_callback(_told)
+    await asyncio.shield(telling)
+
+
+def _told(telling: asyncio.Task[None]) -> None:
+    _telling.discard(telling)
+    if not telling.cancelled():
+        telling.exception()  # taken note of by whoever still waits
 
 
 async def _drain(connection: Connection) -> None:

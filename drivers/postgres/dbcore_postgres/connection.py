@@ -109,7 +109,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         return await super().wait(gen, interval, timeout)
 
     def read_styles(self) -> tuple[bytes | None, ...]:
-        """Return the parameters of the session that psycopg's loaders go by. They read them once, when they are made."""
+        """Return the parameters of the session that psycopg's loaders go by; they read them when they are made."""
         status = self.pgconn.parameter_status
         return status(b"TimeZone"), status(b"DateStyle"), status(b"IntervalStyle")
 
@@ -169,12 +169,12 @@ def touch(connection: Connection) -> None:
 
 
 def use(connection: Connection) -> None:
-    """Begin something with the connection. Raises `TransactionError` where its transaction was ended behind its back."""
+    """Begin something with it. Raises `TransactionError` where its transaction was ended behind its back."""
     connection.marks |= connection.mark_use
     if connection.block and connection.pending is None and connection.pgconn.transaction_status == IDLE:
         raise TransactionError(
-            "the transaction is over: it was ended by a COMMIT or ROLLBACK that was sent as text; leave the transaction "
-            "block and begin anew"
+            "the transaction is over: it was ended by a COMMIT or ROLLBACK that was sent as text; leave its block and "
+            "begin anew"
         )
 
 

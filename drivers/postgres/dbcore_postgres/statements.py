@@ -7,16 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from psycopg.adapt import PyFormat, Transformer
+from psycopg.adapt import PyFormat
 from psycopg.errors import InvalidSqlStatementName
-from psycopg.pq import Format
 
 from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import IDLE, SESSION, Connection, use
-from dbcore_postgres.errors import UNSENDABLE, decode_failure, is_stale, not_a_parameter, style_failure
+from dbcore_postgres.errors import UNSENDABLE, is_stale, not_a_parameter
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
+from dbcore_postgres.results import columns_of, format_of, rows_of
 from dbcore_postgres.values import unsendable
 from dbcore_postgres.wire import TUPLES_OK, Command, collect, lost, pipeline, simple
 
@@ -24,15 +24,9 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
-__all__ = ["Trip", "batch", "bind", "columns_of", "execute_many", "query", "rows_of", "script"]
+__all__ = ["Trip", "batch", "bind", "execute_many", "query", "script"]
 
 T = TypeVar("T")
-
-TEXT, BINARY = 0, 1
-_TEXT_ONLY = frozenset({18, 1002, 700, 1021, 2249, 2287})
-"""Types that psycopg makes something else of in binary than in text: "char", float4 and record, and arrays of them."""
-_LARGE = 200
-"""A result of more rows is let go at once; a smaller one stays in memory until the next."""
 
 Bound = tuple["Sequence[Buffer | None] | None", tuple[int, ...], "Sequence[int] | None"]
 """Parameters as the server gets them: values, types, formats."""
@@ -271,34 +265,3 @@ def _result(connection: Connection, result: PGresult, seen: Seen) -> Result:
             seen.format = format_of(connection, result)
     rows = rows_of(connection, result, columns)
     return Result(columns, rows, len(rows))
-
-
-def columns_of(result: PGresult) -> tuple[str, ...]:
-    """Return the names of the columns."""
-    return tuple((result.fname(number) or b"").decode() for number in range(result.nfields))
-
-
-def format_of(connection: Connection, result: PGresult) -> int:
-    """Return the format to ask for columns like these: binary, if psycopg can read it of every one of them."""
-    known = connection.adapters.get_loader
-    types = [result.ftype(number) for number in range(result.nfields)]
-    return TEXT if any(type_ in _TEXT_ONLY or known(type_, Format.BINARY) is None for type_ in types) else BINARY
-
-
-def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Turn a result into rows. Raises `DecodeError` for a value that has no form in Python."""
-    styles = connection.read_styles()
-    if styles != connection.styles:
-        connection.styles, connection.transformer = styles, Transformer(connection)
-    transformer = connection.transformer
-    count = result.ntuples
-    try:
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, count, tuple)
-    except (psycopg.NotSupportedError, NotImplementedError) as error:
-        raise style_failure(columns) from error
-    except (psycopg.DataError, OverflowError, ValueError) as error:
-        raise decode_failure(columns) from error
-    finally:
-        if count > _LARGE:
-            transformer.set_pgresult(None)

@@ -12,7 +12,8 @@ from dbcore.driver import Result
 from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection, use
 from dbcore_postgres.prepared import Seen
-from dbcore_postgres.statements import bind, columns_of, rows_of
+from dbcore_postgres.results import columns_of, rows_of
+from dbcore_postgres.statements import bind
 from dbcore_postgres.wire import fetch, lost, simple
 
 __all__ = ["stream"]

@@ -12,8 +12,9 @@ from dbcore_postgres.connection import abort
 from dbcore_postgres.copying import insert_many
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.transactions import rollback
-from postgres_connections import backend, connected, failure, rows, start, until
+from postgres_connections import backend, configured, connected, failure, rows, start, until
 
+import dbcore as db
 from dbcore.errors import DbConnectionError, UsageError
 
 
@@ -73,19 +74,64 @@ async def test_a_cancelled_statement_dooms_its_transaction_and_no_more(postgres_
         assert hooks.is_clean(connection)
 
 
-async def test_a_second_cancellation_drops_the_connection(postgres_url: str) -> None:
-    """Laws: E7."""
-    async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
+async def test_200_cancelled_statements_in_a_row_cost_no_connection(postgres_url: str) -> None:
+    name = "dbcore_200_cancelled"
+    mine = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'"
+    async with connected(postgres_url) as (_, admin):
+
+        async def some_active() -> bool:
+            return await rows(admin, f"{mine} AND state = 'active'") != [(0,)]
+
+        config = configured(postgres_url, application_name=name, pool={"max_size": 2})
+        async with db.open(config) as database:
+            for number in range(200):
+                task = asyncio.create_task(database.execute("SELECT pg_sleep(10)"))
+                if number % 4:  # else it is cancelled somewhere on its way
+                    await until(some_active)
+                else:
+                    for _ in range(number % 7):
+                        await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled()
+                async with asyncio.timeout(1):
+                    await until(lambda: database_is_idle(database))
+                assert not await some_active()
+                assert await rows(admin, mine) <= [(2,)]
+            assert await database.fetch_value("SELECT 1") == 1
+            stats = database.stats()
+            assert (stats.in_use, stats.resetting, stats.closing, stats.lost) == (0, 0, 0, 0)
+
+
+async def database_is_idle(database: db.Database) -> bool:
+    stats = database.stats()
+    return stats.idle == stats.size
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+async def test_a_second_cancellation_drops_the_connection_and_the_server_is_told(postgres_url: str, turns: int) -> None:
+    """Laws: E7. It is told: here it would not find out by itself."""
+    async with (
+        connected(postgres_url, client_connection_check_interval=None) as (hooks, connection),
+        connected(postgres_url) as (_, admin),
+    ):
         pid = await backend(connection)
         task = await under_way(admin, pid, query(connection, "SELECT pg_sleep(600)", ()))
         task.cancel()
-        await asyncio.sleep(0)  # it is telling the server now
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert connection.closed
         assert not hooks.is_usable(connection)
         assert not hooks.is_clean(connection)
+
+        async def gone() -> bool:
+            return not await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid)
+
+        await until(gone)
 
 
 @pytest.mark.parametrize("many", [False, True])

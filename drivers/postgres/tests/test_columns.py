@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from dbcore_postgres import Connection
@@ -108,12 +108,9 @@ async def test_known_columns_are_asked_for_in_binary_once_the_statement_is_prepa
     async with connected(postgres_url) as (_, connection):
         for _ in range(3):
             await rows(connection, "SELECT 1, 'a', 0.5")
-        ((seen,), (other,)) = [
-            [connection.prepared.get((sql, ())) for _ in range(1)] for sql in ("SELECT 1, 'a', 0.5", "SELECT 2")
-        ]
+        seen = connection.prepared.get(("SELECT 1, 'a', 0.5", ()))
         assert seen is not None
         assert seen.format == Format.BINARY
-        assert other is None
 
 
 async def test_a_column_that_becomes_an_enum_is_read_as_one(postgres_url: str) -> None:
@@ -148,8 +145,7 @@ async def test_what_is_registered_at_the_native_connection_holds_until_its_relea
         try:
             async with database.connection() as connection:
                 assert await connection.fetch_value("SELECT 'red'::shade") == "red"
-                info = await EnumInfo.fetch(connection.native, "shade")
-                assert info is not None
+                info = cast("EnumInfo", await EnumInfo.fetch(connection.native, "shade"))  # pyright: ignore[reportUnknownMemberType]  # two overloads, one untyped
                 register_enum(info, connection.native, Colour, mapping={each: each.value for each in Colour})
                 for _ in range(4):
                     assert await connection.fetch_value("SELECT 'red'::shade") is Colour.RED

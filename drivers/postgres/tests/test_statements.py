@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import enum
-from decimal import Decimal
 from typing import Any
 
 import pytest
 from dbcore_postgres import Connection
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.statements import batch, execute_many, query, script
-from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import commit, rollback
 from postgres_connections import Proxy, connected, failure, rows, start
 
 from dbcore.errors import ConstraintError, QueryError, TransactionError
-from dbcore.statements.values import Json
 
 
 async def make_items(connection: Connection) -> None:
@@ -96,82 +92,6 @@ async def test_an_int_has_two_widths_and_no_more(postgres_url: str) -> None:
         for value in (0, 1, 200, 70_000, 2**31, -(2**63), 2**63 - 1) * 2:
             assert await rows(connection, "SELECT $1::int8", value) == [(value,)]
         assert len(connection.prepared) == 2
-
-
-FITTING: list[tuple[str, tuple[Any, ...], Any]] = [
-    ("SELECT count(*) FROM (SELECT 1 LIMIT $1) AS x", (1,), 1),
-    ("SELECT substr('abc', $1)", (2,), "bc"),
-    ("SELECT ('2020-01-30'::date + $1)::text", (2,), "2020-02-01"),
-    ("SELECT 3 = ANY($1)", ([1, 2, 3],), True),
-    ("SELECT $1::numeric", (5,), Decimal(5)),
-    ("SELECT ($1::jsonb)->>'a'", ({"a": "b"},), "b"),
-    ("SELECT $1::json", (Json([1, None]),), [1, None]),
-    ("SELECT $1::jsonb", ('{"a": 1}',), {"a": 1}),
-    ("SELECT $1::text[]", ([],), []),
-]
-
-
-@pytest.mark.parametrize(("sql", "params", "value"), FITTING)
-async def test_values_fit_where_they_are_wanted(
-    postgres_url: str, sql: str, params: tuple[Any, ...], value: Any
-) -> None:
-    async with connected(postgres_url) as (_, connection):
-        for _ in range(3):
-            assert await rows(connection, sql, *params) == [(value,)]
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    DEEP = 2**40
-
-
-class Level(enum.IntEnum):
-    HIGH = 7
-
-
-async def test_an_enum_goes_as_its_value(postgres_url: str) -> None:
-    async with connected(postgres_url) as (_, connection):
-        sent = (Colour.RED, Colour.DEEP, Level.HIGH, [Colour.RED])
-        assert await rows(connection, "SELECT $1::text, $2::int8, $3::int, $4::text[]", *sent) == [
-            ("red", 2**40, 7, ["red"])
-        ]
-
-
-FORMLESS: list[tuple[object, str]] = [
-    ("\ud800", "(a str) cannot be sent: it holds a lone surrogate"),
-    ("a\0b", "(a str) cannot be sent: it holds a NUL"),
-    (2**63, "(a int) cannot be sent: it is too large for its type"),
-    (object(), "(a object) cannot be sent: there is no Postgres type for it"),
-    ({1, 2}, "(a set) cannot be sent: there is no Postgres type for it"),
-    ((1, 2), "(a tuple): a tuple has no form of its own in Postgres; use a list for an array"),
-    ([(1, 2)], "(a list): a tuple has no form"),
-    ([1, "a"], "(a list) cannot be sent"),
-    ({"a": object()}, "(a dict): a parameter has no JSON form"),
-]
-
-
-@pytest.mark.parametrize(("value", "words"), FORMLESS)
-async def test_a_value_that_has_no_form_is_refused_by_its_number(postgres_url: str, value: object, words: str) -> None:
-    async with Proxy(postgres_url) as proxy, connected(proxy.url) as (hooks, connection):
-        before = proxy.trips
-        sql = "SELECT $1::int, $2"
-        for work, where in (
-            (query(connection, sql, (1, value)), "parameter 2 "),
-            (batch(connection, [("SELECT 1", ()), (sql, (1, value))]), "parameter 2 "),
-            (execute_many(connection, sql, [(1, "a"), (2, value)]), "row 2: parameter 2 "),
-            (anext(stream(connection, sql, (1, value), 10)), "parameter 2 "),
-        ):
-            error = await failure(work)
-            assert type(error) is QueryError
-            assert str(error).startswith(where + words)
-        assert hooks.is_clean(connection)
-        assert proxy.trips == before
-
-
-async def test_a_text_with_half_a_character_is_refused(postgres_url: str) -> None:
-    async with connected(postgres_url) as (hooks, connection):
-        assert type(await failure(query(connection, "SELECT '\ud800'", ()))) is QueryError
-        assert hooks.is_clean(connection)
 
 
 async def test_a_value_beyond_python_says_so(postgres_url: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence, Sized
+from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
-from itertools import islice
 from typing import Any
 
 from dbcore.errors import QueryError
+from dbcore.statements import chunked
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.statements import execute_many
 from dbcore_sqlite.transactions import begin, commit, rollback
@@ -31,7 +31,7 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
         raise QueryError("insert_many takes a table and at least one column")
     names = ", ".join(map(_quoted, columns))
     sql = f"INSERT INTO {'.'.join(map(_quoted, table))} ({names}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 (quoted)
-    async with aclosing(_fitting(_chunks(rows), len(columns))) as chunks:
+    async with aclosing(chunked(rows, _CHUNK, len(columns))) as chunks:
         chunk = await anext(chunks, None)
         if chunk is None:
             return 0
@@ -55,48 +55,6 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
                 connection.failed = bool(connection.begun) and not connection.pending
             raise
         return count
-
-
-async def _chunks(rows: Rows) -> AsyncGenerator[list[Row], None]:
-    if isinstance(rows, AsyncIterable):
-        chunk: list[Row] = []
-        async for row in rows:
-            chunk.append(row)
-            if len(chunk) == _CHUNK:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-    else:
-        source = iter(rows)
-        while chunk := list(islice(source, _CHUNK)):
-            yield chunk
-
-
-async def _fitting(chunks: AsyncGenerator[list[Row], None], width: int) -> AsyncGenerator[list[Row], None]:
-    """Let pass chunks of rows that have as many values as there are columns."""
-    done = 0
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if not _fit(chunk, width):
-                raise _misfit(chunk, done, width)
-            done += len(chunk)
-            yield chunk
-
-
-def _fit(rows: list[Row], width: int) -> bool:
-    try:
-        return set(map(len, rows)) == {width}
-    except TypeError:  # some row has no length
-        return False
-
-
-def _misfit(rows: Sequence[object], done: int, width: int) -> QueryError:
-    number, row = next(
-        (number, row) for number, row in enumerate(rows, done + 1) if not isinstance(row, Sized) or len(row) != width
-    )
-    what = f"has {len(row)} values for {width} columns" if isinstance(row, Sized) else "is no sequence of values"
-    return QueryError(f"row {number} {what}; nothing was inserted")
 
 
 def _quoted(name: str) -> str:

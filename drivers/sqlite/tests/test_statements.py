@@ -220,7 +220,7 @@ async def test_insert_many_says_which_row_is_no_row(tmp_path: Path) -> None:
         rows: list[Any] = [(1,), 2]
         with pytest.raises(QueryError) as caught:
             await insert_many(connection, ("numbers",), ["n"], rows)
-        assert str(caught.value) == "row 2 is no sequence of values; nothing was inserted"
+        assert str(caught.value) == "row 2 is no sequence of values but a int; nothing was inserted"
 
 
 async def test_insert_many_inside_a_transaction_belongs_to_it(tmp_path: Path) -> None:

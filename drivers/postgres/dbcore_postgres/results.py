@@ -1,0 +1,54 @@
+"""Results: from what the server sends to rows, and the format in which to ask for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.adapt import Transformer
+from psycopg.pq import Format
+
+from dbcore_postgres.connection import Connection
+from dbcore_postgres.errors import decode_failure, style_failure
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+__all__ = ["columns_of", "format_of", "rows_of"]
+
+TEXT, BINARY = 0, 1
+_TEXT_ONLY = frozenset({18, 1002, 700, 1021, 2249, 2287})
+"""Types that psycopg makes something else of in binary than in text: "char", float4 and record, and arrays of them."""
+_LARGE = 200
+"""A result of more rows is let go at once; a smaller one stays in memory until the next."""
+
+
+def columns_of(result: PGresult) -> tuple[str, ...]:
+    """Return the names of the columns."""
+    return tuple((result.fname(number) or b"").decode() for number in range(result.nfields))
+
+
+def format_of(connection: Connection, result: PGresult) -> int:
+    """Return the format to ask for columns like these: binary, if psycopg can read it of every one of them."""
+    known = connection.adapters.get_loader
+    types = [result.ftype(number) for number in range(result.nfields)]
+    return TEXT if any(type_ in _TEXT_ONLY or known(type_, Format.BINARY) is None for type_ in types) else BINARY
+
+
+def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Turn a result into rows. Raises `DecodeError` for a value that has no form in Python."""
+    styles = connection.read_styles()
+    if styles != connection.styles:
+        connection.styles, connection.transformer = styles, Transformer(connection)
+    transformer = connection.transformer
+    count = result.ntuples
+    try:
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, count, tuple)
+    except (psycopg.NotSupportedError, NotImplementedError) as error:
+        raise style_failure(columns) from error
+    except (psycopg.DataError, OverflowError, ValueError) as error:
+        raise decode_failure(columns) from error
+    finally:
+        if count > _LARGE:
+            transformer.set_pgresult(None)
