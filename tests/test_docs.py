@@ -9,10 +9,12 @@ import re
 import runpy
 import sys
 import types
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import dbcore as db
@@ -86,6 +88,25 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
     for name in ("DBCORE_CONFIG", "DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     assert run(page) > 0
+
+
+def test_the_readme_runs_on_postgres_and_without_a_variable_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    """Swapping the database is what it promises."""
+    monkeypatch.chdir(tmp_path)
+    for name in (*EVERYWHERE, "DBCORE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    schema = f"readme_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as outside:
+        outside.execute(f"CREATE SCHEMA {schema}")
+        try:
+            monkeypatch.setenv("DATABASE_URL", f"{postgres_url}?options=-csearch_path%3D{schema}")
+            assert run(ROOT / "README.md") > 0
+            (left,) = outside.execute(f"SELECT count(*) FROM {schema}.users").fetchall()
+            assert left == (3,)
+        finally:
+            outside.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 @pytest.mark.parametrize("page", pages_with("toml"), ids=by_name)

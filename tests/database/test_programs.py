@@ -226,6 +226,33 @@ def test_a_program_that_never_stops_ends_by_itself_and_is_told_where_it_opened(
     assert "Task was destroyed" not in done.stderr
 
 
+RESETTING = """
+import asyncio
+import os
+import dbcore as db
+
+async def main():
+    database = db.open(os.environ["DATABASE_URL"])
+    await database.start()
+    async with database.connection() as connection:
+        connection.native
+    print(1)
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_that_ends_in_the_middle_of_a_reset_says_no_more_than_that_it_was_never_stopped(
+    place: Place, tmp_path: Path
+) -> None:
+    """What the end of the loop cancels is not begun anew in a loop that will not run it."""
+    done = run(tmp_path, RESETTING, place.url)
+    assert (done.stdout, done.returncode) == ("1\n", 0)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1
+    assert "was never stopped" in lines[0]
+
+
 STOPPED_LATE = """
 import asyncio
 import os

@@ -145,7 +145,7 @@ async def test_what_is_registered_at_the_native_connection_holds_until_its_relea
         try:
             async with database.connection() as connection:
                 assert await connection.fetch_value("SELECT 'red'::shade") == "red"
-                info = cast("EnumInfo", await EnumInfo.fetch(connection.native, "shade"))  # pyright: ignore[reportUnknownMemberType]  # two overloads, one untyped
+                info = cast("EnumInfo", await EnumInfo.fetch(connection.native, "shade"))
                 register_enum(info, connection.native, Colour, mapping={each: each.value for each in Colour})
                 for _ in range(4):
                     assert await connection.fetch_value("SELECT 'red'::shade") is Colour.RED
