@@ -1,6 +1,7 @@
 """Every error that dbcore raises. One root, `DbError`; kinds are told apart by class and code, never by text.
 
-`str`, `repr` and `args` of each are safe to log: they hold no parameter and no secret. What the database library
+`str`, `repr` and `args` of each hold no secret of the config, and no parameter that dbcore puts there; what SQL of the
+user's own puts into a message (a RAISE, a function that complains of its argument) may show. What the database library
 itself said, values and all, is the `__cause__`. All of them pickle (the cause stays behind, as Python has it).
 """
 

@@ -98,15 +98,16 @@ def test_the_readme_runs_on_postgres_and_without_a_variable_of_its_own(
     for name in (*EVERYWHERE, "DBCORE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     schema = f"readme_{uuid.uuid4().hex}"
+    joint = "&" if "?" in postgres_url else "?"
     with psycopg.connect(postgres_url, autocommit=True) as outside:
-        outside.execute(f"CREATE SCHEMA {schema}")
+        outside.execute(f"CREATE SCHEMA {schema}".encode())
         try:
-            monkeypatch.setenv("DATABASE_URL", f"{postgres_url}?options=-csearch_path%3D{schema}")
+            monkeypatch.setenv("DATABASE_URL", f"{postgres_url}{joint}options=-csearch_path%3D{schema}")
             assert run(ROOT / "README.md") > 0
-            (left,) = outside.execute(f"SELECT count(*) FROM {schema}.users").fetchall()
+            (left,) = outside.execute(f"SELECT count(*) FROM {schema}.users".encode()).fetchall()
             assert left == (3,)
         finally:
-            outside.execute(f"DROP SCHEMA {schema} CASCADE")
+            outside.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
 @pytest.mark.parametrize("page", pages_with("toml"), ids=by_name)

@@ -44,9 +44,7 @@ def dbcore(
 def check(
     source: Annotated[
         str | None,
-        typer.Argument(
-            metavar="FILE|URL", help="The config. Without one: the file $DBCORE_CONFIG, else db.toml here."
-        ),
+        typer.Argument(metavar="FILE|URL", help="The config. Without one: the file $DBCORE_CONFIG, else db.toml here."),
     ] = None,
     *,
     connect: Annotated[bool, typer.Option("--connect", help="Connect as well, and ask each server who it is.")] = False,

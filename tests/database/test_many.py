@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from databases import Place
@@ -262,3 +263,18 @@ async def test_insert_many_wants_a_list_of_columns_and_not_one_text(place: Place
     async with place.items() as database:
         with pytest.raises(db.QueryError, match=r"put it into a list: \['id'\]"):
             await database.insert_many("items", "id", [(1,)])
+
+
+@pytest.mark.parametrize("row", [{"id": 1, "name": "x"}, {1, 2}, "xy", b"xy", 7], ids=lambda row: type(row).__name__)
+async def test_insert_many_refuses_what_is_no_row_though_it_has_a_length(place: Place, row: Any) -> None:
+    async with place.items() as database:
+        with pytest.raises(db.QueryError, match=rf"row 2 is no sequence of values but a {type(row).__name__}"):
+            await database.insert_many("items", ("id", "name"), [(1, "a"), row])
+        assert await database.fetch_value("SELECT count(*) FROM items") == 0
+
+
+@pytest.mark.parametrize("item", ["SELECT 1", ("SELECT 1",), None], ids=["a text", "one value", "None"])
+async def test_a_batch_says_which_item_is_no_pair(place: Place, item: Any) -> None:
+    async with place.open() as database:
+        with pytest.raises(db.QueryError, match=r"item 2 of the batch is no pair"):
+            await database.batch([("SELECT 1", ()), item])

@@ -321,3 +321,37 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on(place: Place, tmp_path
     assert run.returncode == 0, run.stderr
     assert run.stdout == "parent is well\n", run.stderr
     assert "Traceback" not in run.stderr, run.stderr
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "5", True])
+async def test_a_timeout_that_is_no_time_span_is_refused_before_anything_is_sent(place: Place, timeout: Any) -> None:
+    async with place.open() as database:
+        with pytest.raises(db.UsageError, match="timeout is a number of seconds above 0"):
+            await database.execute("SELECT 1", timeout=timeout)
+
+
+async def test_a_statement_that_is_no_text_is_refused(place: Place) -> None:
+    nothing: Any = None
+    async with place.open() as database:
+        with pytest.raises(db.QueryError, match="the statement is a NoneType"):
+            await database.fetch_value(nothing)
+
+
+async def test_a_timeout_names_the_setting_that_ended_the_statement(place: Place) -> None:
+    async with place.open(statement_timeout=0.05) as database:
+        with pytest.raises(db.QueryTimeout, match=r"longer than statement_timeout = 0\.05 s"):
+            await database.fetch_all(place.endless)
+        with pytest.raises(db.QueryTimeout, match=r"longer than timeout = 0\.04 s"):
+            await database.fetch_all(place.endless, timeout=0.04)
+
+
+async def test_a_failed_connect_names_the_connection_of_the_config(place: Place) -> None:
+    for url, _ in place.unreachable.values():
+        with pytest.raises(db.DbConnectionError, match=r"^connection 'reports': ") as caught:
+            await db.open({"connections": {"reports": {"url": url}}}).start()
+        if caught.value.retryable:
+            continue  # a checkout waits for its end, and PoolTimeout names the pool
+        async with db.open({"connections": {"reports": {"url": url, "startup": "lazy"}}}) as database:
+            for _ in range(2):
+                with pytest.raises(db.DbConnectionError, match=r"^connection 'reports': (?!connection)"):
+                    await database.execute("SELECT 1")

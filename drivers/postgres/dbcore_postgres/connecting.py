@@ -178,6 +178,16 @@ async def _look_closer(failure: _Failure, settings: PostgresSettings, attempt: d
     return replace(failure, permanent=answer in (b"S", b"N"))
 
 
+_CURES = {
+    None: "is a server running at that address, and does it listen there?",
+    "28000": "look at user, and at the server's pg_hba.conf",
+    "28P01": "correct user or password; password_file and credentials count, too",
+    "3D000": "create it, or correct the name of the database",
+    "53300": "lower pool.max_size, here or in other programs, or raise the server's max_connections",
+    "57P03": "it is starting or stopping; a pool that is running tries again by itself",
+}
+
+
 def _error(failures: list[_Failure]) -> DbConnectionError:
     """The error of a connect that tried every host: permanent only if it is for each of them."""
     retryable = any(not failure.permanent and is_transient(failure.sqlstate) for failure in failures)
@@ -185,7 +195,9 @@ def _error(failures: list[_Failure]) -> DbConnectionError:
     text = "; ".join(dict.fromkeys(failure.text for failure in failures))
     if any(failure.sqlstate == "08P01" for failure in failures):
         text += '; if this is a pooler such as PgBouncer, set pooler = "session" or "transaction"'
-    return DbConnectionError(f"cannot connect: {text}", retryable=retryable, sqlstate=first.sqlstate)
+    cure = _CURES.get(first.sqlstate)
+    text = f"cannot connect: {text}" + (f" ({cure})" if cure else "")
+    return DbConnectionError(text, retryable=retryable, sqlstate=first.sqlstate)
 
 
 def _load_set_verbosity() -> Callable[[int, int], int] | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from dbcore.errors import QueryError
+from dbcore.statements import chunked
 from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.encoding import BINARY_TYPES, BinaryRows, Encoder, TextRows
@@ -43,7 +43,7 @@ async def insert_many(
     """
     if not columns:
         raise QueryError("insert_many needs at least one column")
-    chunks = _chunks(rows)
+    chunks = chunked(rows, _CHUNK, len(columns))
     try:
         chunk = await anext(chunks, None)
         if chunk is None:
@@ -115,22 +115,6 @@ async def _send(connection: Connection, data: bytes) -> None:
         while pgconn.put_copy_data(piece) == 0:
             await ready(connection, writing=True)
         await flush(connection)
-
-
-async def _chunks(rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncGenerator[list[Row], None]:
-    if isinstance(rows, AsyncIterable):
-        chunk: list[Row] = []
-        async for row in rows:
-            chunk.append(row)
-            if len(chunk) >= _CHUNK:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-    else:
-        source = iter(rows)
-        while chunk := list(islice(source, _CHUNK)):
-            yield chunk
 
 
 def _listed(columns: Sequence[str]) -> str:

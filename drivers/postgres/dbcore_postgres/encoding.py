@@ -97,8 +97,6 @@ class BinaryRows:
         return b"".join(parts)
 
     def _fitted(self, number: int, row: Row) -> Row:
-        if len(row) != len(self._types):
-            raise _wrong_length(number, row, len(self._types))
         return [self._fit(number, index, value) for index, value in enumerate(row)]
 
     def _fit(self, number: int, index: int, value: Any) -> Any:
@@ -137,8 +135,6 @@ class TextRows:
         formats, dump = self._formats, self._transformer.dump_sequence
         lines: list[bytes] = []
         for number, row in enumerate(rows, self._done + 1):
-            if len(row) != len(formats):
-                raise _wrong_length(number, row, len(formats))
             try:
                 values = dump(row, formats)
             except UNSENDABLE as error:
@@ -156,10 +152,6 @@ class TextRows:
 
 def _escape(match: re.Match[bytes]) -> bytes:
     return _ESCAPES[match[0]]
-
-
-def _wrong_length(number: int, row: Row, width: int) -> QueryError:
-    return QueryError(f"row {number} has {len(row)} values for {width} columns; nothing was inserted")
 
 
 def _whole(value: Any, _: Connection) -> Any:

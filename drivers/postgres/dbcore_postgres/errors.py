@@ -112,7 +112,7 @@ def _from_server(error: psycopg.Error, sqlstate: str) -> DbError:
         return QueryError(f"{_name(sqlstate)} ({sqlstate}){_where(error)}", sqlstate=sqlstate)
     text = diag.message_primary or _name(sqlstate)
     if sqlstate in _CONFLICTS:
-        return ConflictError(text, retryable=True, sqlstate=sqlstate)
+        return ConflictError(f"{text}; run_transaction does the whole of it again", retryable=True, sqlstate=sqlstate)
     if sqlstate == "25P02":
         return TransactionError(f"{text}; an earlier statement of it failed: roll back", sqlstate=sqlstate)
     if sqlstate == "57014":
