@@ -1,22 +1,23 @@
-"""What the tests of the postgres driver share: a connection without a pool, and a proxy that counts trips and cuts lines."""
+"""What the tests of the postgres driver share: a connection without a pool, and a proxy that counts trips."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from dbcore.config import Config
-from dbcore.driver import Hooks, Isolation
-from dbcore.errors import DbError
-from dbcore.loading import resolve
 from dbcore_postgres import Connection, PostgresSettings, driver
 from dbcore_postgres.driver import make_hooks
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.statements import query
 from dbcore_postgres.transactions import begin
+
+from dbcore.config import Config
+from dbcore.driver import Hooks, Isolation
+from dbcore.errors import DbError
+from dbcore.loading import resolve
 
 __all__ = ["Proxy", "backend", "changed", "configured", "connected", "failure", "rows", "start", "until"]
 
@@ -55,15 +56,11 @@ async def backend(connection: Connection) -> int:
 
 async def failure(work: Awaitable[object]) -> DbError:
     """Await what must fail, and return the error that the core would raise."""
-    try:
-        await work
-    except DbError as error:
-        return error
-    except Exception as error:
-        known = to_error(error)
-        assert known is not None, f"{error!r} is not known to the driver"
-        return known
-    raise AssertionError("it did not fail")
+    (outcome,) = await asyncio.gather(work, return_exceptions=True)
+    assert isinstance(outcome, BaseException), "it did not fail"
+    known = outcome if isinstance(outcome, DbError) else to_error(outcome)
+    assert known is not None, f"{outcome!r} is not known to the driver"
+    return known
 
 
 async def until(condition: Callable[[], Awaitable[object]]) -> None:
@@ -104,7 +101,7 @@ class Proxy:
         assert self._server is not None
         return changed(self._url, host="127.0.0.1", port=self._server.sockets[0].getsockname()[1])
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self
 
