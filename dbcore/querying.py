@@ -257,7 +257,7 @@ class Querying(ABC, Generic[C]):
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _compile(self, sql: str) -> Statement:
-        if not isinstance(sql, str):
+        if not isinstance(sql, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
             raise self._access.own(QueryError(f"the statement is a {type(sql).__name__}; give its text, a str"))
         try:
             return compile_sql(sql, self._access.syntax)

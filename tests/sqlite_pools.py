@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def sqlite_config(folder: Path, pool: Mapping[str, Any] | None = None, **setting
     return Config(
         name="main",
         driver="sqlite",
-        settings=SqliteSettings(**{"path": "app.db", **settings}),
+        settings=SqliteSettings.model_validate({"path": "app.db", **settings}),
         pool=PoolSettings(**{**driver.pool_defaults, **(pool or {})}),
         folder=folder,
     )
@@ -39,7 +39,7 @@ def sqlite_config(folder: Path, pool: Mapping[str, Any] | None = None, **setting
 @asynccontextmanager
 async def sqlite_pool(
     folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any
-) -> AsyncIterator[PoolOps[Connection]]:
+) -> AsyncGenerator[PoolOps[Connection], None]:
     ops = await start_pool(sqlite_config(folder, pool, **settings))
     try:
         yield ops
@@ -48,7 +48,7 @@ async def sqlite_pool(
 
 
 @asynccontextmanager
-async def held(ops: PoolOps[Connection]) -> AsyncIterator[Connection]:
+async def held(ops: PoolOps[Connection]) -> AsyncGenerator[Connection, None]:
     connection, release = await ops.checkout()
     try:
         yield connection
@@ -59,7 +59,7 @@ async def held(ops: PoolOps[Connection]) -> AsyncIterator[Connection]:
 @asynccontextmanager
 async def one_connection(
     folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any
-) -> AsyncIterator[Connection]:
+) -> AsyncGenerator[Connection, None]:
     async with sqlite_pool(folder, pool, **settings) as ops, held(ops) as connection:
         yield connection
 

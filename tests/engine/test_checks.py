@@ -431,7 +431,7 @@ async def test_an_in_transaction_that_raises_keeps_nobody_waiting_and_no_stop_fr
     script.in_transaction.always(fails(RuntimeError("no telling")))
     async with scripted_pool(script, max_size=1, stop_timeout=1, leak_warning=1) as pool:
         _, release = await pool.scoped_checkout()
-        waiter = asyncio.create_task(pool.checkout(5))
+        waiter = asyncio.ensure_future(pool.checkout(5))
         with pytest.raises(PoolTimeout):
             await waiter
         assert [holder.in_transaction for holder in pool.holders()] == [False]
