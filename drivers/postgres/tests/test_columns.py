@@ -44,7 +44,7 @@ TEXTS = (
     ("'red'::color", "red"),
     ("array['red', 'deep blue']::color[]", '{red,"deep blue"}'),
     ("row('red', 1)::pair", "(red,1)"),
-    ("'\$.a'::jsonpath", '$."a"'),
+    ("'$.a'::jsonpath", '$."a"'),
     ("1.5::numeric::money", "$1.50"),
     ("b'101'", "101"),
     ("'(1,2)'::point", "(1,2)"),
