@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from sqlite_pools import (
 )
 
 from dbcore.driver import Isolation
-from dbcore.errors import TransactionError, UnsupportedError
+from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
 
 End = Callable[[Connection], Awaitable[None]]
 
@@ -177,3 +178,27 @@ async def test_a_transaction_that_only_read_so_far_keeps_other_processes_from_wr
         await rollback(connection)
         foreign.execute("INSERT INTO numbers VALUES (1)")
         foreign.close()
+
+
+async def test_a_connection_dropped_during_commit_leaves_the_outcome_unknown(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    committing, go_on = asyncio.Event(), threading.Event()
+
+    def hold_commit(sql: str) -> None:
+        if sql == "COMMIT":
+            loop.call_soon_threadsafe(committing.set)
+            go_on.wait(10)
+
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_write(connection)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        connection.native.set_trace_callback(hold_commit)
+        ending = asyncio.create_task(commit(connection))
+        await committing.wait()
+        connection.abort()
+        go_on.set()
+        with pytest.raises(DbConnectionError) as caught:
+            await ending
+        assert caught.value.outcome_unknown
+        assert not caught.value.retryable
