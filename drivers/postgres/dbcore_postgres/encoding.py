@@ -27,7 +27,7 @@ __all__ = ["BINARY_TYPES", "BinaryRows", "Encoder", "TextRows"]
 Row = Sequence[Any]
 
 BINARY_TYPES = {
-    16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 25: "text", 701: "float8", 1042: "char",
+    16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 25: "text", 701: "float8",
     1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamptz", 1186: "interval",
     1700: "numeric", 2950: "uuid", 3802: "jsonb",
 }  # fmt: skip
@@ -202,6 +202,6 @@ def _plain(value: Any, _: Connection) -> Any:
 
 
 _FIT: dict[int, Callable[[Any, Connection], Any]] = dict.fromkeys(BINARY_TYPES, _plain) | {
-    20: _whole, 21: _whole, 23: _whole, 25: _text, 701: _float, 1042: _text, 1043: _text, 1114: _naive,
+    20: _whole, 21: _whole, 23: _whole, 25: _text, 701: _float, 1043: _text, 1114: _naive,
     1184: _aware, 1700: _decimal, 2950: _uuid,
 }  # fmt: skip

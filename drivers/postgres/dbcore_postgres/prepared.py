@@ -40,12 +40,13 @@ _ANYWHERE = frozenset(
     }
 )
 _ENDS_PREPARED = frozenset({"DEALLOCATE", "DISCARD"})
+_ALTERS = frozenset({"ALTER", "CREATE", "DROP"})
 
 
 class Seen:
     """One text with parameters of given types, on one connection."""
 
-    __slots__ = ("changes_session", "columns", "ends_prepared", "format", "name", "preparable", "text")
+    __slots__ = ("alters", "changes_session", "columns", "ends_prepared", "format", "name", "preparable", "text")
 
     def __init__(self, sql: str) -> None:
         if "\0" in sql:
@@ -67,6 +68,8 @@ class Seen:
         self.changes_session = first in _FIRST or not _ANYWHERE.isdisjoint(words)
         self.ends_prepared = first in _ENDS_PREPARED and "ALL" in words
         """It ends all prepared statements of the session, ours too."""
+        self.alters = first in _ALTERS
+        """It may change the type of a column; what is prepared would go on to read parameters by the old one."""
         self.preparable = first in _PREPARABLE and not self.changes_session
 
 

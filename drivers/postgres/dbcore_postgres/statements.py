@@ -168,6 +168,7 @@ async def script(connection: Connection, sql: str) -> None:
     if results and results[-1].status in COPY_STATES:
         await abandon(connection)
         raise QueryError(COPY_REFUSED)
+    connection.prepared.forget_names(gone=False)  # it may have changed the type of a column
 
 
 class Trip:
@@ -210,6 +211,8 @@ class Trip:
         """Note what the statements did to the prepared ones; called when all succeeded."""
         if any(seen.ends_prepared for seen in self.seen.values()):
             self._connection.prepared.forget_names(gone=True)
+        elif any(seen.alters for seen in self.seen.values()):
+            self._connection.prepared.forget_names(gone=False)
 
     def _prepare(self, key: Key, seen: Seen, types: tuple[int, ...]) -> list[Command]:
         prepared, pgconn = self._connection.prepared, self._connection.pgconn

@@ -186,3 +186,10 @@ async def test_a_table_that_was_changed_is_filled_by_its_new_types(postgres_url:
             await script(connection, f"DROP TABLE IF EXISTS things; CREATE TEMP TABLE things (n {kind})")
             await insert_many(connection, ("things",), ["n"], [(value,)])
             assert await rows(connection, "SELECT n FROM things") == [(value,)]
+
+
+async def test_text_goes_into_a_column_of_fixed_length(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE marks (c char(3), n int)")
+        assert await insert_many(connection, ("marks",), ["c", "n"], [("ab", 1), (None, 2)]) == 2
+        assert await rows(connection, "SELECT c, n FROM marks") == [("ab ", 1), (None, 2)]

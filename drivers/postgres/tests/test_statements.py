@@ -117,7 +117,7 @@ async def stale(connection: Connection, change: str) -> str:
     await script(connection, "CREATE TEMP TABLE things (a int); INSERT INTO things VALUES (1)")
     for _ in range(3):
         assert await rows(connection, "SELECT * FROM things") == [(1,)]
-    await script(connection, change)
+    await connection.execute(change.encode())  # by psycopg's own interface, which the driver does not look into
     return "SELECT * FROM things"
 
 
@@ -248,3 +248,18 @@ def test_a_text_that_changes_the_session_is_not_remembered() -> None:
     assert not prepared.add(("UPDATE a SET temp_ = 'SET'", ())).changes_session
     assert not prepared.add(("SELECT 'set_config', \"temp\" -- temp", ())).changes_session
     assert len(prepared) == 2
+
+
+@pytest.mark.parametrize("as_script", [False, True], ids=["as a statement", "in a script"])
+async def test_a_column_of_another_type_gets_what_was_given_and_not_what_the_old_type_made_of_it(
+    postgres_url: str, as_script: bool
+) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE codes (v numeric)")
+        for _ in range(3):
+            await query(connection, "INSERT INTO codes VALUES ($1)", ["7"])
+        change = "ALTER TABLE codes ALTER v TYPE text"
+        await (script(connection, change) if as_script else query(connection, change, ()))
+        for value in ("007", "abc"):
+            await query(connection, "INSERT INTO codes VALUES ($1)", [value])
+        assert await rows(connection, "SELECT v FROM codes OFFSET 3") == [("007",), ("abc",)]
