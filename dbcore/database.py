@@ -270,6 +270,7 @@ class Database(Querying[Any]):
     ) -> T:
         if not apart:
             async with self.transaction() as tx:
+                # A `Querying` as this one is: it is their common method, for inside alone.
                 return await tx._together(operation, sql, timeout)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return await self._alone(operation, sql, timeout, writing=True)
 
