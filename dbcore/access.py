@@ -6,19 +6,25 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, NoReturn, TypeVar
+from contextvars import Context
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from dbcore.config import Config
 from dbcore.driver import Driver, Result
 from dbcore.errors import DbConnectionError, DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
-from dbcore.events import Endpoint, Event, StatementFinished
-from dbcore.pool import PoolOps, Release
+from dbcore.events import CheckoutFailed, Endpoint, Event, StatementFinished
+from dbcore.foreign import foreign_lender
+from dbcore.pool import Hold, NotLent, PoolOps, Release
+from dbcore.statements import reader
 
-__all__ = ["Access"]
+__all__ = ["UNDONE", "Access"]
 
 C = TypeVar("C")
 T = TypeVar("T")
 E = TypeVar("E", bound=DbError)
+
+UNDONE: Final = object()
+"""The outcome of an operation that did not take place after all, and has to be run in another way."""
 
 log = logging.getLogger("dbcore.database")
 
@@ -28,9 +34,11 @@ class Access(Generic[C]):
 
     __slots__ = (
         "_tasks",
+        "compile",
         "config",
         "driver",
         "endpoint",
+        "lend",
         "loop",
         "name",
         "observe",
@@ -39,7 +47,9 @@ class Access(Generic[C]):
         "query",
         "statement_timeout",
         "stopped",
-        "syntax",
+        "take_back",
+        "take_back_unused",
+        "try_lend",
     )
 
     def __init__(self, config: Config[Any], driver: Driver[Any, C]) -> None:
@@ -52,12 +62,24 @@ class Access(Generic[C]):
         self.pid = 0
         self.observe = config.observe
         self.endpoint = Endpoint(system=driver.name) if driver.endpoint is None else driver.endpoint(config.settings)
+        # From the start on those of the pool, looked up once.
+        self.lend: Callable[[Hold[C], float | None, int], Awaitable[None]]
+        self.take_back: Callable[[Hold[C], NotLent], None]
+        self.take_back_unused: Callable[[Hold[C], NotLent], None]
+        self.try_lend: Callable[[Hold[C], int], bool] = self._not_running
         self.statement_timeout = config.statement_timeout
         self.query = driver.query
-        self.syntax = driver.syntax
+        self.compile = reader(driver.syntax).compile
         self._tasks: set[asyncio.Task[Any]] = set()
 
     # -- connections ---------------------------------------------------------------------------------------------------
+
+    def opened(self, pool: PoolOps[C], loop: asyncio.AbstractEventLoop) -> None:
+        """The pool runs: from now on connections are to be had."""
+        self.loop, self.pid, self.pool = loop, os.getpid(), pool
+        lender = pool.lender if pool.lender is not None else foreign_lender(pool, self._guard)
+        self.try_lend, self.lend = lender.try_lend, lender.lend
+        self.take_back, self.take_back_unused = lender.take_back, lender.take_back_unused
 
     def running(self) -> PoolOps[C]:
         """The pool, or an error that says why there is none."""
@@ -75,26 +97,25 @@ class Access(Generic[C]):
         """The error for whoever comes after the stop."""
         return self.own(PoolClosed(f"database {self.name!r} was stopped, and stays so; open it anew"))
 
-    def try_checkout(self) -> tuple[C, Release] | None:
-        """Take a connection if that needs no waiting; it will be released in this very task."""
-        pool = self.pool
-        if pool is None or pool.try_checkout is None:
-            return None
+    async def pass_gate(self, timeout: float | None) -> tuple[Release | None, float | None]:
+        """Wait until writing is admitted, where there is a gate: what opens it, and what is left of the timeout."""
+        admit = self.running().admit
+        if admit is None:
+            return None, timeout
+        now = asyncio.get_running_loop().time
+        limit = self.config.pool.checkout_timeout if timeout is None else timeout
+        began = now()
         try:
-            return pool.try_checkout()
-        except Exception as error:
-            self.fail_to_connect(error)
+            gate = await admit(limit)
+        except BaseException as error:
+            failure = self.translate(error) if isinstance(error, Exception) else None
+            self.emit(CheckoutFailed, waited=now() - began, error=failure)
+            raise
+        return gate, began + limit - now()
 
-    async def checkout(self, timeout: float | None) -> tuple[C, Release]:
-        """Take a connection that will be released in this very task."""
-        pool = self.running()
-        try:
-            if pool.scoped_checkout is not None:
-                return await pool.scoped_checkout(timeout)
-            self._guard()
-            return await pool.checkout(timeout)
-        except Exception as error:
-            self.fail_to_connect(error)
+    def _not_running(self, _hold: Hold[C], _depth: int) -> bool:
+        self.running()
+        raise AssertionError("bug: a pool that runs, and a database that does not know it")
 
     def _guard(self) -> None:
         """A pool that is not ours may not notice a wrong loop or a fork; our engine does so itself."""
@@ -126,7 +147,7 @@ class Access(Generic[C]):
             if observe is not None:
                 self._finished(started, sql, error)
             raise
-        if observe is not None:
+        if observe is not None and result is not UNDONE:
             count = result.count if isinstance(result, Result) else result
             returned = len(result.rows) if isinstance(result, Result) else 0
             self._finished(started, sql, None, count if isinstance(count, int) else 0, returned)
@@ -182,9 +203,9 @@ class Access(Generic[C]):
 
     # -- background ----------------------------------------------------------------------------------------------------
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run something that must go on when its caller is cancelled."""
-        task = asyncio.get_running_loop().create_task(work, name=f"dbcore {self.name}")
+    def spawn(self, work: Coroutine[Any, Any, T], *, context: Context | None = None) -> asyncio.Task[T]:
+        """Run something that must go on when its caller is cancelled. `context` if it is not the caller's business."""
+        task = asyncio.get_running_loop().create_task(work, name=f"dbcore {self.name}", context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

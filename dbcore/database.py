@@ -1,5 +1,9 @@
 """The database as an application sees it: statements, transactions, and the pool behind them."""
 
+# Members with an underscore are for inside the library; this file is inside.
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -28,6 +32,7 @@ from dbcore.registry import find_driver
 from dbcore.session import Session
 from dbcore.stats import Holder, Stats
 from dbcore.transaction import Transaction
+from dbcore.trips import Trips
 
 __all__ = ["Database", "open_database"]
 
@@ -50,6 +55,7 @@ class Database(Querying[Any]):
     def __init__(self, config: Config[Any], driver: Driver[Any, Any]) -> None:
         self._access: Access[Any] = Access(config, driver)
         self._raw: PoolOps[Any] | None = None
+        self._trips: Trips[Any] | None = None
         self._warned = False
         self._starting: asyncio.Future[None] | None = None
         frame = frame_at(1)
@@ -85,9 +91,12 @@ class Database(Querying[Any]):
             if access.stopped:  # meanwhile, by somebody else: the next look at it says so
                 await pool.stop()
                 return
-            access.loop, access.pid = loop, os.getpid()
-            access.pool = _ops(pool)
-            self._raw = self._raw_ops(access.pool)
+            ops = _ops(pool)
+            access.opened(ops, loop)
+            self._raw = self._raw_ops(ops)
+            share = access.driver.share
+            sharing = share(access.config) if share is not None and access.config.share_trips else None
+            self._trips = Trips(access, sharing, loop) if sharing is not None else None
             _started.add(self)
         finally:
             self._starting.set_result(None)
@@ -255,34 +264,37 @@ class Database(Querying[Any]):
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    async def _query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
-        access = self._access
-        session: Session[Any] = Session(access)
-        writes = access.driver.writes
-        await session.take(None, writing=writes is not None and writes(text))
+    def _query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Awaitable[Result]:
+        if self._trips is not None:
+            return self._trips.query(sql, text, values, timeout, depth=2)
+        return self._query_apart(sql, text, values, timeout)
+
+    async def _query_apart(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
+        session: Session[Any] = Session(self._access)
+        writes = self._access.driver.writes
+        await session._take(None, 3, writing=writes is not None and writes(text))
         try:
-            return await session.query(sql, text, values, timeout)
+            return await session._query_alone(sql, text, values, timeout)
         finally:
-            session.let_go(frame_at(0))
+            session._let_go(frame_at(0))
 
     async def _together(
         self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, apart: bool = False
     ) -> T:
         if not apart:
             async with self.transaction() as tx:
-                # A `Querying` as this one is: it is their common method, for inside alone.
-                return await tx._together(operation, sql, timeout)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+                return await tx._together(operation, sql, timeout)
         return await self._alone(operation, sql, timeout, writing=True)
 
     async def _alone(
         self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, writing: bool
     ) -> T:
         session: Session[Any] = Session(self._access)
-        await session.take(None, writing=writing)
+        await session._take(None, 4, writing=writing)
         try:
-            return await session.run(operation, sql, timeout)
+            return await session._run_alone(operation, sql, timeout)
         finally:
-            session.let_go(frame_at(0))
+            session._let_go(frame_at(0))
 
     def _streaming(self) -> tuple[Session[Any], bool]:
         return Session(self._access), True
@@ -299,7 +311,7 @@ class Database(Querying[Any]):
                 touch(native)
             return native, release
 
-        return dataclasses.replace(ops, checkout=checkout, stop=self.stop, try_checkout=None, scoped_checkout=None)
+        return dataclasses.replace(ops, checkout=checkout, stop=self.stop, lender=None)
 
 
 def _ops(pool: Pool[Any]) -> PoolOps[Any]:

@@ -11,7 +11,18 @@ from dbcore.errors import DbError, Problem
 from dbcore.events import Endpoint
 from dbcore.pool import Pool
 
-__all__ = ["CONTRACT", "Driver", "Hooks", "Isolation", "Result", "ServerInfo", "Syntax", "TransactionStatus"]
+__all__ = [
+    "CONTRACT",
+    "Driver",
+    "Hooks",
+    "Isolation",
+    "Report",
+    "Result",
+    "ServerInfo",
+    "Sharing",
+    "Syntax",
+    "TransactionStatus",
+]
 
 CONTRACT = 1
 """Version of the contract between the core and a driver. It changes when a driver would have to."""
@@ -61,6 +72,8 @@ class Syntax:
     """`#` starts a comment."""
     double_quote_strings: bool = False
     """`"..."` may be a string, so that backslashes count in it where they do in strings."""
+    bracket_identifiers: bool = False
+    """`[...]` is an identifier. Elsewhere it is an array or a subscript, and what stands inside is read as ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +106,31 @@ class Hooks(Generic[C]):
     in_transaction: Callable[[C], bool] | None = None
 
 
+Report = Callable[[int, Result | BaseException | None], None]
+"""Takes the outcome of the statement with this index: its result, its own error, or `None` for one that `interrupt`
+has stopped and that had no effect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sharing(Generic[C]):
+    """How one-shot statements of many tasks share a trip to the database.
+
+    `may` says whether a text can go along with others: it only reads, locks nothing that outlives it, and neither
+    changes the session nor asks what others did to it. In doubt it says no; the answer is remembered for each text.
+
+    `run` sends independent statements together on one connection, each a transaction of its own, and calls its last
+    argument, in order and on the event loop, as each outcome is known. An error of one statement is its own business;
+    `run` itself raises when the connection is lost, and leaves a clean connection otherwise.
+
+    `interrupt` stops the statement that is running now, and returns when it has ended; the others go on. It may come
+    too late and hit the next one, for whichever is hit is run again.
+    """
+
+    may: Callable[[str], bool]
+    run: Callable[[C, Sequence[tuple[str, Sequence[Any]]], Report], Awaitable[None]]
+    interrupt: Callable[[C], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Driver(Generic[S, C]):
     """The vtable of one database library: a name, a settings model, and functions. `None` means "cannot".
@@ -117,15 +155,17 @@ class Driver(Generic[S, C]):
     | `pool_defaults` | be other defaults for `PoolSettings` | the core's |
     | `syntax` | say how SQL is read | `$1`, standard SQL |
     | `begin` | open a transaction; it may wait for the first statement to go along with that | `BEGIN`; no isolation, no read-only |
+    | `wait_to_write` | wait, for at most so many seconds, until the connection may begin a transaction that writes; `begin` comes next | `begin` waits as long as it takes, if it has to |
     | `commit` | commit; raise if it was not committed, with `outcome_unknown` if nobody knows | `COMMIT` |
     | `rollback` | roll back; harmless without a transaction | `ROLLBACK` |
     | `transaction_status` | say from local state: `idle`, `open`, or `failed` (only a rollback is possible) | the database is trusted to refuse a commit that cannot be |
     | `execute_many` | run one statement for each row, together; return the rows affected | one after the other |
-    | `batch` | run several statements, together | one after the other |
+    | `batch` | run several statements, together; put the text of the one that failed into `sql` of its error | one after the other |
     | `script` | run a text of several statements | `UnsupportedError` |
     | `stream` | be an async generator of `Result`s of at most `size` rows, in constant memory; end the statement when it is closed | `UnsupportedError` |
     | `insert_many` | load rows by the fastest path | `execute_many` with an INSERT |
     | `writes` | say whether a text writes; a one-shot statement that does passes `PoolOps.admit` before its checkout | only transactions pass it |
+    | `share` | say how one-shot statements share trips under this config, if they do: see `Sharing` | each takes a connection of its own |
     | `touch` | note that the session may have been changed behind the library's back | nothing |
     | `server_info` | ask what is at the other end | nothing is shown |
     | `endpoint` | say for observers, from the settings alone, what they connect to | the system is the driver's name |
@@ -147,6 +187,7 @@ class Driver(Generic[S, C]):
     pool_defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     syntax: Syntax = Syntax()
     begin: Callable[[C, Isolation | None, bool], Awaitable[None]] | None = None
+    wait_to_write: Callable[[C, float], Awaitable[None]] | None = None
     commit: Callable[[C], Awaitable[None]] | None = None
     rollback: Callable[[C], Awaitable[None]] | None = None
     transaction_status: Callable[[C], TransactionStatus] | None = None
@@ -161,6 +202,7 @@ class Driver(Generic[S, C]):
         | None
     ) = None
     writes: Callable[[str], bool] | None = None
+    share: Callable[[Config[S]], Sharing[C] | None] | None = None
     touch: Callable[[C], None] | None = None
     server_info: Callable[[C], Awaitable[ServerInfo]] | None = None
     endpoint: Callable[[S], Endpoint] | None = None

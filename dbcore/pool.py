@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from dbcore.stats import Holder, Stats
 
-__all__ = ["Checkout", "Pool", "PoolOps", "Release"]
+__all__ = ["Checkout", "Hold", "Lender", "NotLent", "Pool", "PoolOps", "Release"]
 
+C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
 
 
@@ -43,21 +44,57 @@ class Pool(Protocol[C_co]):
         ...
 
 
+class NotLent:
+    """What a `Hold` has in place of a connection: before its checkout, and after its release."""
+
+    __slots__ = ()
+    state = None
+
+
+class Hold(Generic[C]):
+    """One checkout from its holder's side, for those who are lent to by a `Lender`.
+
+    The pool refers to it weakly. So a connection whose hold was dropped, without being given back, is noticed.
+    """
+
+    __slots__ = ("__weakref__", "lent", "task")
+
+    lent: Any
+    """What was lent, with the native connection as its `connection`; a `NotLent` while there is none."""
+    task: Any
+    """The task that took it, or a weak reference to it. Set by the pool."""
+
+
 @dataclass(frozen=True, slots=True)
-class PoolOps(Generic[C_co]):
+class Lender(Generic[C]):
+    """The short way into a pool, for dbcore itself: it fills a `Hold` in place of making a closure for each checkout.
+
+    Whoever takes it promises to give the connection back in the task that took it: that lets a pool prove that its
+    holders wait for each other. Errors are those of `Checkout`.
+    """
+
+    try_lend: Callable[[Hold[C], int], bool]
+    """Lend a connection if that needs no waiting of any kind. The number says how many frames up the place is that
+    reports shall name: 1 is the caller."""
+    lend: Callable[[Hold[C], float | None, int], Awaitable[None]]
+    """Wait for one, at most as long as the timeout says."""
+    take_back: Callable[[Hold[C], NotLent], None]
+    """Release; the hold has the second argument in its place then. Nothing happens the second time."""
+    take_back_unused: Callable[[Hold[C], NotLent], None]
+    """The same for a connection that nobody has looked at: it is as it was, and neither checked nor trusted anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOps(Generic[C]):
     """A running pool as plain closures over whatever the driver hides.
 
     `checkout` and `stop` are all it takes. The others are capabilities: a function, or `None` where the pool has no
     such thing.
     """
 
-    checkout: Checkout[C_co]
+    checkout: Checkout[C]
     stop: Callable[[], Awaitable[None]]
-    try_checkout: Callable[[], tuple[C_co, Release] | None] | None = None
-    """Take a connection if that needs no waiting of any kind, else `None`. The caller promises to release it in the
-    task that took it. Raises as `checkout` does."""
-    scoped_checkout: Checkout[C_co] | None = None
-    """The same as `checkout`, with the same promise: it lets a pool prove that its holders wait for each other."""
+    lender: Lender[C] | None = None
     admit: Callable[[float | None], Awaitable[Release]] | None = None
     """Called by a write transaction before its checkout; what it returns is called after the release. A database
     with one writer at a time lines its writers up here, so that they do not hold connections while they wait."""

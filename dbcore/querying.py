@@ -10,7 +10,7 @@ from dbcore.access import Access
 from dbcore.driver import Result
 from dbcore.errors import DbError, NotFound, QueryError, TooManyRows
 from dbcore.session import Session
-from dbcore.statements import Params, Row, Statement, compile_sql, decoder
+from dbcore.statements import Params, Row, Statement, decoder
 from dbcore.stream import Stream
 
 __all__ = ["Querying"]
@@ -29,7 +29,7 @@ class Querying(ABC, Generic[C]):
     _access: Access[C]
 
     @abstractmethod
-    async def _query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
+    def _query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Awaitable[Result]:
         """Run one statement."""
 
     @abstractmethod
@@ -171,24 +171,37 @@ class Querying(ABC, Generic[C]):
     async def batch(self, statements: Iterable[tuple[str, Params]], *, timeout: float | None = None) -> list[Result]:
         """Run several `(sql, params)` together, all or nothing, and return a `Result` for each.
 
-        Inside a transaction a failure dooms that transaction.
+        Inside a transaction a failure dooms that transaction. The `sql` of an error is that of the statement that
+        failed; it is `None` where they failed as a whole.
         """
         bound: list[tuple[str, Sequence[Any]]] = []
+        written: dict[str | None, str] = {}
         for pair in statements:
             if type(pair) not in (tuple, list) or len(pair) != 2:
                 message = f"item {len(bound) + 1} of the batch is no pair of a text and its parameters: (sql, params)"
                 raise self._access.own(QueryError(message))
             bound.append(self._bind(pair[0], pair[1]))
+            written.setdefault(bound[-1][0], pair[0])
         if not bound:
             return []
-        driver = self._access.driver
-        if (batch := driver.batch) is not None:
-            return await self._together(lambda native: batch(native, bound), None, timeout, apart=True)
+        access, driver = self._access, self._access.driver
 
-        async def one_by_one(native: C) -> list[Result]:
-            return [await driver.query(native, text, values) for text, values in bound]
+        async def together(native: C) -> list[Result]:
+            text: str | None = None
+            try:
+                if driver.batch is not None:
+                    return await driver.batch(native, bound)
+                results: list[Result] = []
+                for text, values in bound:  # the handler below wants to know which one failed
+                    results.append(await driver.query(native, text, values))
+            except Exception as error:
+                failure = access.translate(error)
+                if isinstance(failure, QueryError):
+                    failure.sql = written.get(failure.sql or text, failure.sql)
+                raise failure  # noqa: B904  # `translate` has set the cause
+            return results
 
-        return await self._together(one_by_one, None, timeout)
+        return await self._together(together, None, timeout, apart=driver.batch is not None)
 
     async def execute_script(self, sql: str, *, timeout: float | None = None) -> None:
         """Run a text of several statements, without parameters.
@@ -260,7 +273,7 @@ class Querying(ABC, Generic[C]):
         if not isinstance(sql, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
             raise self._access.own(QueryError(f"the statement is a {type(sql).__name__}; give its text, a str"))
         try:
-            return compile_sql(sql, self._access.syntax)
+            return self._access.compile(sql)
         except QueryError as error:
             raise self._access.own(error, sql) from None
 

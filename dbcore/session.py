@@ -1,6 +1,6 @@
 """One checkout, from the inside: the native connection, who is using it right now, and what it may not do at present.
 
-`Connection`, `Transaction` and `Stream` are the faces of this; users never see it.
+`Connection` is one, with a public face; `Transaction` and `Stream` work on one; a one-shot statement is one as well.
 """
 
 from __future__ import annotations
@@ -14,134 +14,168 @@ from dbcore.access import Access
 from dbcore.driver import Result
 from dbcore.errors import UsageError
 from dbcore.places import describe
-from dbcore.pool import Release
+from dbcore.pool import Hold, NotLent, Release
 
 if TYPE_CHECKING:
     from dbcore.transaction import Transaction
 
-__all__ = ["Session"]
+__all__ = ["BEFORE", "UNUSED", "Session"]
 
 C = TypeVar("C")
 T = TypeVar("T")
 
+current_task = asyncio.current_task
 
-class Session(Generic[C]):
-    """Belongs to one task at a time, and refuses everything before its checkout and after its release."""
 
-    __slots__ = ("_gate", "_native", "_release", "_released_at", "access", "busy", "levels", "refusing")
+class _Released(NotLent):
+    """Where a connection that had been used was released."""
+
+    __slots__ = ("code", "instruction")
+
+    def __init__(self, code: CodeType, instruction: int) -> None:
+        self.code = code
+        self.instruction = instruction
+
+
+BEFORE, UNUSED = NotLent(), NotLent()
+
+
+class Session(Hold[C], Generic[C]):
+    """Belongs to one task at a time, and refuses everything before its checkout and after its release.
+
+    What it was lent is looked at with the first use: a connection that nobody has used needs no check when it comes
+    back. The members that end with that first use are set then.
+    """
+
+    __slots__ = ("_access", "_busy", "_gate", "_levels", "_native", "_refusing")
+
+    _busy: asyncio.Task[Any] | None
+    """The task that runs a statement at this moment."""
+    _refusing: str | None
+    """Why statements are refused, though the connection is held."""
+    _gate: Release | None
+    """What lets the next writer in; set by `_take`."""
+    _levels: list[Transaction[C]]
+    """Open transaction and savepoints, outermost first."""
 
     def __init__(self, access: Access[C]) -> None:
-        self.access = access
+        self._access = access
+        self.lent = BEFORE
         self._native: C | None = None
-        self._release: Release | None = None
-        self._gate: Release | None = None
-        self._released_at: tuple[CodeType, int] | None = None
-        self.busy: asyncio.Task[Any] | None = None
-        """The task that runs a statement at this moment."""
-        self.refusing: str | None = None
-        """Why statements are refused, though the connection is held."""
-        self.levels: list[Transaction[C]] | None = None
-        """Open transaction and savepoints, outermost first; `None` until there is one."""
 
     # -- checkout and release ------------------------------------------------------------------------------------------
 
-    async def take(self, timeout: float | None, *, writing: bool = False) -> None:
-        """Check a connection out. One that will write passes the pool's gate first, where there is one."""
-        if self._native is not None or self._released_at is not None:
-            message = "a connection is taken by one `async with`, once; call database.connection() for another one"
-            raise self.access.own(UsageError(message))
-        if writing:
-            timeout = await self._pass_gate(timeout)
-        try:
-            taken = self.access.try_checkout()
-            if taken is None:
-                taken = await self.access.checkout(timeout)
-        except BaseException:
-            self._leave_gate()
-            raise
-        self._native, self._release = taken
+    async def _take(self, timeout: float | None, depth: int, *, writing: bool = False) -> bool:
+        """Check a connection out, and say whether it had to be waited for.
 
-    async def _pass_gate(self, timeout: float | None) -> float | None:
-        """Wait to be admitted; return what is left of the timeout for the checkout."""
-        access = self.access
-        admit = access.running().admit
-        if admit is None:
-            return timeout
-        now = asyncio.get_running_loop().time
-        limit = access.config.pool.checkout_timeout if timeout is None else timeout
-        deadline = now() + limit
+        One that will write passes the pool's gate first, where there is one. `depth` says how many frames up from here
+        the place is that asked for it.
+        """
+        access = self._access
+        if self.lent is not BEFORE:
+            raise self._taken_twice()
+        self._gate = None
         try:
-            self._gate = await admit(limit)
-        except Exception as error:
-            access.fail(error)
-        return deadline - now()
+            if writing:
+                self._gate, timeout = await access.pass_gate(timeout)
+            if access.try_lend(self, depth + 1):
+                return False
+            await access.lend(self, timeout, depth + 1)
+        except BaseException as error:
+            self._leave_gate()
+            if isinstance(error, Exception):
+                access.fail_to_connect(error)
+            raise
+        return True
 
     def _leave_gate(self) -> None:
         gate, self._gate = self._gate, None
         if gate is not None:
             gate()
 
-    def let_go(self, frame: FrameType) -> None:
+    def _let_go(self, frame: FrameType) -> None:
+        """Undo `_take`."""
+        self._give_back(frame)
+        if self._gate is not None:
+            self._leave_gate()
+
+    def _give_back(self, frame: FrameType) -> None:
         """Release the connection; `frame` is the place to name when somebody uses it afterwards."""
-        release = self._release
-        if release is not None:
-            self._released_at = frame.f_code, frame.f_lasti
-            self._native = self._release = None
-            release()
-            if self._gate is not None:
-                self._leave_gate()
+        if self._native is None:
+            self._access.take_back_unused(self, UNUSED)
+        else:
+            self._native = None
+            self._access.take_back(self, _Released(frame.f_code, frame.f_lasti))
 
     @property
-    def state(self) -> str:
-        return "in use" if self._native is not None else "released" if self._released_at else "not taken yet"
+    def _state(self) -> str:
+        if not isinstance(self.lent, NotLent):
+            return "in use"
+        return "not taken yet" if self.lent is BEFORE else "released"
 
     # -- use -----------------------------------------------------------------------------------------------------------
 
-    def held(self) -> C:
-        """The native connection, for a look at its local state."""
-        if self._native is None:
-            raise self.misuse()
-        return self._native
+    def _held(self) -> C:
+        """The native connection, for its first use or for a look at its local state."""
+        native = self._native
+        if native is None:
+            if isinstance(self.lent, NotLent):
+                raise self._misuse()
+            native = self._native = self.lent.connection
+            self._busy = self._refusing = None
+            self._levels = []
+        return native
 
-    async def query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
+    async def _query_alone(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
         """Run one statement, alone: the path that nearly everything takes, hence without closures."""
-        access, native = self.access, self._native
-        if native is None or self.busy is not None or self.refusing is not None:
-            raise self.misuse()
+        access = self._access
+        native = self._native
+        if native is None:
+            native = self._held()
+        elif self._busy is not None or self._refusing is not None:
+            raise self._misuse()
         if timeout is not None:
             access.check_timeout(timeout)
-        self.busy = asyncio.current_task()
+        self._busy = current_task()
         try:
             return await access.run(access.query(native, text, values), sql, timeout)
         finally:
-            self.busy = None
+            self._busy = None
 
-    async def run(self, operation: Callable[[C], Awaitable[T]], sql: str | None, timeout: float | None = None) -> T:
+    async def _run_alone(
+        self, operation: Callable[[C], Awaitable[T]], sql: str | None, timeout: float | None = None
+    ) -> T:
         """Run one operation of the driver, alone."""
-        native = self._native
-        if native is None or self.busy is not None or self.refusing is not None:
-            raise self.misuse()
+        native = self._held()
+        if self._busy is not None or self._refusing is not None:
+            raise self._misuse()
         if timeout is not None:
-            self.access.check_timeout(timeout)
-        self.busy = asyncio.current_task()
+            self._access.check_timeout(timeout)
+        self._busy = current_task()
         try:
-            return await self.access.run(operation(native), sql, timeout)
+            return await self._access.run(operation(native), sql, timeout)
         finally:
-            self.busy = None
+            self._busy = None
 
-    def misuse(self) -> UsageError:
+    def _taken_twice(self) -> UsageError:
+        message = "a connection is taken by one `async with`, once; call database.connection() for another one"
+        return self._access.own(UsageError(message))
+
+    def _misuse(self) -> UsageError:
         """The error for a use that is refused now, with the reason and the cure."""
-        if self._native is None and self._released_at is not None:
-            place = describe(*self._released_at)
+        if isinstance(self.lent, _Released):
+            place = describe(self.lent.code, self.lent.instruction)
             message = f"this connection was released at {place}; use it inside its `async with` block"
-        elif self._native is None:
+        elif self.lent is UNUSED:
+            message = "this connection was released at the end of its block; use it inside its `async with` block"
+        elif self.lent is BEFORE:
             message = "this connection was not taken yet: `async with database.connection() as connection:`"
-        elif self.busy is not None:
-            task = asyncio.current_task()
+        elif self._busy is not None:
+            task = current_task()
             message = (
-                f"task {task.get_name() if task else '(none)'} used a connection on which task {self.busy.get_name()} "
+                f"task {task.get_name() if task else '(none)'} used a connection on which task {self._busy.get_name()} "
                 "is running a statement; give each task a connection of its own"
             )
         else:
-            message = f"this connection takes no statement now: {self.refusing}"
-        return self.access.own(UsageError(message))
+            message = f"this connection takes no statement now: {self._refusing}"
+        return self._access.own(UsageError(message))

@@ -1,5 +1,9 @@
 """Rows one by one in constant memory."""
 
+# Members with an underscore are for inside the library; this file is inside.
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -46,11 +50,11 @@ class Stream(Generic[T]):
     async def __aenter__(self) -> Stream[T]:
         session = self._session
         if self._owned:
-            await session.take(None)
-        native = session.held()
-        if session.busy is not None or session.refusing is not None:
-            raise session.misuse()
-        session.refusing = OPEN
+            await session._take(None, 2)
+        native = session._held()
+        if session._busy is not None or session._refusing is not None:
+            raise session._misuse()
+        session._refusing = OPEN
         self._source = self._open(native)
         return self
 
@@ -63,24 +67,24 @@ class Stream(Generic[T]):
         source = self._source
         if source is None:
             message = "a stream is read inside its block: `async with ...stream(...) as rows:`"
-            raise self._session.access.own(UsageError(message))
+            raise self._session._access.own(UsageError(message))
         session = self._session
-        session.refusing = None
+        session._refusing = None
         try:
-            while (result := await session.run(lambda _: anext(source, None), self._sql)) is not None:
+            while (result := await session._run_alone(lambda _: anext(source, None), self._sql)) is not None:
                 self._rows = iter(self._decoded(result))
                 self._read += len(result.rows)
                 for row in self._rows:
                     return row
         finally:
-            session.refusing = OPEN
+            session._refusing = OPEN
         raise StopAsyncIteration
 
     def _decoded(self, result: Result) -> list[T]:
         try:
             decoded: list[Any] = decoder(self._into, result.columns)(result.rows, self._read + 1)
         except DbError as error:
-            self._session.access.own(error, self._sql)
+            self._session._access.own(error, self._sql)
             raise
         return decoded
 
@@ -89,13 +93,13 @@ class Stream(Generic[T]):
     ) -> None:
         source, self._source = self._source, None
         self._rows = iter(())
-        self._session.refusing = None
+        self._session._refusing = None
         try:
             if source is not None:
                 await source.aclose()
         except Exception as failure:
             # The rows that were read are good; what is left open is the reset's business.
-            log.warning("database %s: closing a stream failed: %s", self._session.access.name, type(failure).__name__)
+            log.warning("database %s: closing a stream failed: %s", self._session._access.name, type(failure).__name__)
         finally:
             if self._owned:
-                self._session.let_go(frame_at(1))
+                self._session._let_go(frame_at(1))

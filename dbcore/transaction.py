@@ -1,5 +1,9 @@
 """Transactions: commit on success, roll back on any exception, a savepoint inside of another one."""
 
+# Members with an underscore are for inside the library; this file is inside.
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -10,7 +14,6 @@ from dbcore.access import log
 from dbcore.driver import Isolation
 from dbcore.errors import TransactionError, UsageError
 from dbcore.places import frame_at
-from dbcore.session import Session
 
 if TYPE_CHECKING:
     from dbcore.connection import Connection
@@ -45,7 +48,6 @@ class Transaction(Generic[C]):
         "_isolation",
         "_owned",
         "_read_only",
-        "_session",
         "_timeout",
         "ended",
         "task_name",
@@ -54,7 +56,6 @@ class Transaction(Generic[C]):
     def __init__(
         self,
         connection: Connection[C],
-        session: Session[C],
         isolation: Isolation | None,
         *,
         read_only: bool,
@@ -62,7 +63,6 @@ class Transaction(Generic[C]):
         timeout: float | None = None,
     ) -> None:
         self._connection = connection
-        self._session = session
         self._isolation: Isolation | None = isolation
         self._read_only = read_only
         self._owned = owned
@@ -76,11 +76,11 @@ class Transaction(Generic[C]):
         if not self._owned:
             await self._begin()
             return self._connection
-        await self._session.take(self._timeout, writing=not self._read_only)
+        await self._connection._take(self._timeout, 2, writing=not self._read_only)
         try:
             await self._begin()
         except BaseException:
-            self._session.let_go(frame_at(1))
+            self._connection._let_go(frame_at(1))
             raise
         return self._connection
 
@@ -90,47 +90,51 @@ class Transaction(Generic[C]):
         try:
             self._leave()
             if self.ended:
-                self._session.refusing = None
+                self._connection._refusing = None
             elif error is not None:
                 await self._undo(error)
             else:
                 await self._commit()
         finally:
             if self._owned:
-                self._session.let_go(frame_at(1))
+                self._connection._let_go(frame_at(1))
 
     # -- begin ---------------------------------------------------------------------------------------------------------
 
     async def _begin(self) -> None:
-        session = self._session
-        access = session.access
-        if session.levels is None:
-            session.levels = []
-        self._depth = len(session.levels)
+        connection = self._connection
+        access = connection._access
+        connection._held()
+        self._depth = len(connection._levels)
         task = asyncio.current_task()
         self.task_name = task.get_name() if task is not None else "(none)"
         if self._depth:
-            if self._isolation is not None or self._read_only:
-                message = "isolation and read_only belong to the outermost transaction; this one is a savepoint in it"
+            if self._isolation is not None or self._read_only or self._timeout is not None:
+                message = "isolation, read_only and timeout belong to the outermost transaction; this is a savepoint"
                 raise access.own(UsageError(message))
             await self._say(f"SAVEPOINT {self._savepoint}")
         else:
             try:
                 await self._begin_outermost()
             except BaseException as error:
-                if session.busy is None and session.refusing is None:  # the database may have begun it all the same
+                # The database may have begun it all the same.
+                if connection._busy is None and connection._refusing is None:
                     await self._undo(error)
                 raise
-        session.levels.append(self)
+        connection._levels.append(self)
 
     async def _begin_outermost(self) -> None:
-        access = self._session.access
+        access = self._connection._access
         if self._isolation is not None and self._isolation not in _ISOLATIONS:
             names = ", ".join(map(repr, _ISOLATIONS))
             raise access.own(UsageError(f"there is no isolation {self._isolation!r}; there are {names}"))
-        begin = access.driver.begin
+        begin, wait, timeout = access.driver.begin, access.driver.wait_to_write, self._timeout
+        if timeout is not None and not self._owned:  # an owned one has spent it on the way to its connection
+            access.check_timeout(timeout)
+            if wait is not None and not self._read_only:
+                await self._connection._run_alone(lambda native: wait(native, timeout), "BEGIN")
         if begin is not None:
-            await self._session.run(lambda native: begin(native, self._isolation, self._read_only), "BEGIN")
+            await self._connection._run_alone(lambda native: begin(native, self._isolation, self._read_only), "BEGIN")
         elif self._isolation is not None or self._read_only:
             raise access.unsupported("set the isolation of a transaction or make it read-only")
         else:
@@ -141,7 +145,7 @@ class Transaction(Generic[C]):
         return f"dbcore_{self._depth}"
 
     async def _say(self, sql: str) -> None:
-        await self._session.query(sql, sql, (), None)
+        await self._connection._query_alone(sql, sql, (), None)
 
     # -- end -----------------------------------------------------------------------------------------------------------
 
@@ -154,21 +158,21 @@ class Transaction(Generic[C]):
         """End this level now; its block refuses statements from here on."""
         if self.ended:
             message = "this transaction was rolled back already; leave its block"
-            raise self._session.access.own(UsageError(message))
+            raise self._connection._access.own(UsageError(message))
         await self._roll_back_shielded()
         self.ended = True
-        self._session.refusing = ENDED
+        self._connection._refusing = ENDED
 
     def _leave(self) -> None:
         """Take this level off the stack; it must be the topmost."""
-        levels = self._session.levels or []
+        levels = self._connection._levels or []
         if levels and levels[-1] is self:
             levels.pop()
             return
         others = [level.task_name for level in levels[self._depth :] if level is not self]
         del levels[self._depth :]
-        self._session.refusing = DISORDERED
-        raise self._session.access.own(
+        self._connection._refusing = DISORDERED
+        raise self._connection._access.own(
             UsageError(
                 f"transactions end last in, first out: task {self.task_name} left a block while the one opened inside "
                 f"of it by task {', '.join(others) or self.task_name} was still open, or after it had been left. "
@@ -181,16 +185,16 @@ class Transaction(Generic[C]):
         try:
             await self._roll_back_shielded()
         except Exception as failure:
-            name = self._session.access.name
+            name = self._connection._access.name
             log.warning("database %s: rollback failed, connection dropped: %s", name, type(failure).__name__)
             error.add_note(f"The rollback failed too ({type(failure).__name__}); the connection is dropped.")
 
     async def _commit(self) -> None:
-        session = self._session
-        access = session.access
+        connection = self._connection
+        access = connection._access
         doom = self._doom
         status = access.driver.transaction_status
-        state = "open" if status is None else status(session.held())
+        state = "open" if status is None else status(connection._held())
         if doom is not None or state != "open":
             error = TransactionError(OVER if doom is None and state == "idle" else DOOMED)
             await self._undo(error)
@@ -199,7 +203,7 @@ class Transaction(Generic[C]):
             if self._depth:
                 await self._say(f"RELEASE SAVEPOINT {self._savepoint}")
             elif access.driver.commit is not None:
-                await session.run(access.driver.commit, "COMMIT")
+                await connection._run_alone(access.driver.commit, "COMMIT")
             else:
                 await self._say("COMMIT")
         except BaseException as error:
@@ -208,20 +212,20 @@ class Transaction(Generic[C]):
 
     async def _roll_back_shielded(self) -> None:
         """Roll back in a task of its own and wait for it. A cancellation meanwhile leaves; the rollback goes on."""
-        access = self._session.access
-        task = access.spawn(self._roll_back_now(self._session.held()))
+        access = self._connection._access
+        task = access.spawn(self._roll_back_now(self._connection._held()))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.done():
-                self._session.refusing = CUT_SHORT
+                self._connection._refusing = CUT_SHORT
                 task.add_done_callback(_retrieve)
             raise
         except Exception as error:
             access.fail(error)
 
     async def _roll_back_now(self, native: C) -> None:
-        access = self._session.access
+        access = self._connection._access
         driver = access.driver
         async with asyncio.timeout(access.config.pool.reset_timeout):
             if self._depth and driver.transaction_status is not None and driver.transaction_status(native) == "idle":

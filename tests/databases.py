@@ -20,12 +20,15 @@ from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
+from asyncpg_place import BEYOND_ASYNCPG, through_asyncpg
+from mysql_place import BEYOND_MYSQL, on_mysql
 from pgbouncer import Bouncer
 
 import dbcore as db
+from dbcore.driver import Isolation
 from dbcore.events import Observer
 
-__all__ = ["PLACES", "POOLED", "UNPOOLED", "Ask", "Place", "place", "until"]
+__all__ = ["BEYOND", "PLACES", "POOLED", "UNPOOLED", "Ask", "Place", "place", "until"]
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 """Sends one statement on a connection that no pool knows of, and returns its rows."""
@@ -52,6 +55,14 @@ class Place:
     """An error inside a transaction leaves nothing but a rollback."""
     names_constraints: bool
     """Errors carry the name of a unique or foreign key constraint."""
+    names_tables: bool = True
+    """Errors carry the table of a unique or not null constraint."""
+    steady: Isolation = "serializable"
+    """In which a transaction sees one state, and keeps nobody from writing."""
+    text: str = "TEXT"
+    """The type to cast to for a text."""
+    quote: str = '"'
+    """What stands around an identifier."""
     outside: Callable[[], AbstractContextManager[Ask]]
     """Opens a connection of the database's own library, beside every pool."""
     seen: Callable[[], int]
@@ -60,6 +71,10 @@ class Place:
     """By what is wrong: a URL that cannot be connected to for good, and a word of the reason."""
     secret: str | None
     """The password in the URL."""
+
+    def quoted(self, name: str) -> str:
+        """Return an identifier as it is written in SQL."""
+        return self.quote + name.replace(self.quote, 2 * self.quote) + self.quote
 
     def open(
         self, *, observe: Observer | None = None, pool: Mapping[str, Any] | None = None, **keys: Any
@@ -238,7 +253,24 @@ def _changed(
     ).geturl()
 
 
-PLACES: Mapping[str, Callable[[pytest.FixtureRequest], Iterator[Place]]] = {"sqlite": _sqlite, "postgres": _postgres}
+def _asyncpg(request: pytest.FixtureRequest) -> Iterator[Place]:
+    with contextlib.contextmanager(_postgres)(request) as direct:
+        yield through_asyncpg(direct)
+
+
+def _mysql(request: pytest.FixtureRequest) -> Iterator[Place]:
+    yield from on_mysql(request, Place)
+
+
+PLACES: Mapping[str, Callable[[pytest.FixtureRequest], Iterator[Place]]] = {
+    "sqlite": _sqlite,
+    "postgres": _postgres,
+    "asyncpg": _asyncpg,
+    "mysql": _mysql,
+}
+
+BEYOND: Mapping[str, Mapping[str, str]] = {"asyncpg": BEYOND_ASYNCPG, "mysql": BEYOND_MYSQL}
+"""Tests that a place cannot pass, with the reason; by name, or by the name with the rest of its id: `test_x[rest]`."""
 
 POOLED = frozenset(
     {
@@ -260,6 +292,11 @@ UNPOOLED: Mapping[str, str] = {}
 @pytest.fixture
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """An empty database of every kind in turn; `tests/database/conftest.py` says of which for whom."""
+    beyond = BEYOND.get(request.param, {})
+    test: pytest.Function = request.node
+    rest = test.name.removeprefix(f"{test.originalname}[{request.param}").removeprefix("-")
+    if reason := beyond.get(test.originalname) or beyond.get(f"{test.originalname}[{rest}"):
+        pytest.skip(f"{request.param}: {reason}")
     if request.param == "pgbouncer":
         yield from _pgbouncer(request)
     else:

@@ -204,15 +204,7 @@ class Server:
         if user is None:
             return
         os.chown(self.folder, user.pw_uid, user.pw_gid)
-        run = subprocess.run(
-            [self._bin / "initdb", "--version"],
-            capture_output=True,
-            check=False,
-            user=self._uid,
-            group=self._gid,
-            extra_groups=self._groups,
-        )
-        if run.returncode == 0:
+        if self._ran("initdb", "--version").returncode == 0:
             return
         # A wheel in a home folder that others cannot enter: a copy beside the data can be entered.
         copy = self.folder / "install"
@@ -234,9 +226,17 @@ class Server:
             "--no-instructions",
         ]
         access: list[str | Path] = ["-U", USER, "--pwfile", password, "--auth-host=scram-sha-256", "--auth-local=trust"]
-        command: list[str | Path] = [self._bin / "initdb", *where, *access]
-        run = subprocess.run(
-            command,
+        self._run("initdb", *where, *access)
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        """Run one of PostgreSQL's programs as the user whom the server belongs to."""
+        run = self._ran(program, *arguments)
+        if run.returncode != 0:
+            raise RuntimeError(f"{program} failed:\n{run.stdout}\n{run.stderr}")
+
+    def _ran(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self._bin / program, *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -245,8 +245,6 @@ class Server:
             group=self._gid,
             extra_groups=self._groups,
         )
-        if run.returncode != 0:
-            raise RuntimeError(f"initdb failed:\n{run.stdout}\n{run.stderr}")
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None, "the server was not started"

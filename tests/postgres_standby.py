@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
 
@@ -44,15 +43,4 @@ class Standby(Server):
     def _make_data(self) -> None:
         where: list[str | Path] = ["-h", self._primary.folder, "-p", str(self._primary.port), "-U", USER]
         how = ["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync"]
-        run = subprocess.run(
-            [self._bin / "pg_basebackup", *where, *how, "-D", self.folder / "data"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-            user=self._uid,
-            group=self._gid,
-            extra_groups=self._groups,
-        )
-        if run.returncode != 0:
-            raise RuntimeError(f"pg_basebackup failed:\n{run.stdout}\n{run.stderr}")
+        self._run("pg_basebackup", *where, *how, "-D", self.folder / "data")

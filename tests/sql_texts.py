@@ -14,13 +14,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 __all__ = [
-    "COMMON",
     "NUMBERS",
     "OF_MYSQL",
     "OF_POSTGRES",
+    "OF_SQLITE",
     "Column",
     "Piece",
     "Select",
+    "mysql_columns",
     "postgres_columns",
     "selects",
     "sqlite_columns",
@@ -64,6 +65,7 @@ OF_POSTGRES = st.one_of(
     pieces(r"E'\'...'", r"e'\\\'...'", "$$...' $$", "$q$ $$ ... $q$", "/* /*...*/ ' */", "E'a'\n'\\'...'", "'\\'"),
     st.sampled_from([Piece(text) for text in ["j ? 'a'", "j ?| x", "j #>> '{a}'", "ARRAY[1]", "$$$$"]]),
 )
+OF_SQLITE = st.one_of(COMMON, pieces("[...]", "[it's ...]", '["...]', "[/*...]"))
 OF_MYSQL = st.one_of(
     COMMON,
     pieces(r"'\'...'", r'"\"..."', r"'\\\'...'"),
@@ -193,6 +195,7 @@ def sqlite_columns(named: bool) -> st.SearchStrategy[Column]:
     return st.one_of(
         *_ON_BOTH,
         _fixed(("CAST(x'6124' AS TEXT)", "a$"), ("'x' AS [a:n0]", "x"), ("'a\\'", "a\\"), ("'x' /* /* */", "x")),
+        _around(lambda text: f"'x' AS [a{text}]", _without("]"), gives="x"),
         _around(lambda text: "'x' AS `a" + text.replace("`", "``") + "`", gives="x"),
         _around(lambda text: f"{_string(json.dumps({'k': text}))} ->> '$.k'"),
         _around(lambda text: f"json_extract({_string(json.dumps([text]))}, '$[0]')"),
@@ -248,6 +251,53 @@ def postgres_columns(named: bool) -> st.SearchStrategy[Column]:
     )
 
 
+def mysql_columns(named: bool) -> st.SearchStrategy[Column]:
+    """Columns for MySQL, where a backslash escapes in every string, a "-" alone begins no comment, and "||" is OR."""
+    letters = _HARD.map(lambda text: text.replace("𝄞", "").replace("`", ""))  # no identifier can have all of them
+    return st.one_of(
+        _slots(
+            ((None,), (None,)),
+            (("CAST(", None, " AS CHAR)"), (None,)),
+            (("CONCAT('$1:n0', ", None, ", ':n1')"), ("$1:n0", None, ":n1")),
+            (("CASE WHEN ", None, " = ", None, " THEN 'a' ELSE 'a' END"), ("a",)),
+            (("(SELECT ", None, " FROM DUAL)"), (None,)),
+            (("coalesce(", None, ",", None, ")"), (None,)),
+            (("/* $1 */", None, "-- :n0\n"), (None,)),
+            (("JSON_UNQUOTE(JSON_EXTRACT(JSON_ARRAY('a', ", None, "), '$[1]'))"), (None,)),
+            (("CONCAT(", None, ' /*"*/, "\'", ', None, ")"), (None, "'", None)),
+        ),
+        _fixed(
+            ("CAST(5 % 3 AS CHAR)", "2"),
+            ("'100%'", "100%"),
+            ("'a' AS foo$1", "a"),
+            ("'%s'", "%s"),
+            ("'?'", "?"),
+            (r"'a\\'", "a\\"),
+            (r"'a\'$1'", "a'$1"),
+            (r'"a\"$1"', 'a"$1'),
+            ("_utf8mb4'$1' 'b'", "$1b"),
+        ),
+        _around(lambda text: _string(text.replace("\\", "\\\\"))),
+        _around(lambda text: f"'{_escaped(text)}'"),
+        _around(lambda text: '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'),
+        _around(lambda text: '"' + text.replace("\\", "\\\\").replace('"', '""') + '"'),
+        _around(lambda text: f"'x' AS `a{text}z`", letters, gives="x"),
+        _around(lambda text: f"'x' AS `a``{text}z`", letters, gives="x"),
+        _around(lambda text: f"'x' /*{text}*/", _COMMENT, gives="x"),
+        _around(lambda text: f"/*' {text}*/'x'", _COMMENT, gives="x"),
+        _around(lambda text: f"'x' -- {text}\n", _LINE, gives="x"),
+        _around(lambda text: f"-- ' {text}\n'x'", _LINE, gives="x"),
+        _around(lambda text: f"'x' #{text}\n", _LINE, gives="x"),
+        _around(lambda text: f"#' {text}\n'x'", _LINE, gives="x"),
+    )
+
+
 POSTGRES_TAIL = " FROM (VALUES (1, 2)) AS bounds(lo, hi)"
-SELECTS = {"sqlite": selects(sqlite_columns), "postgres": selects(postgres_columns, POSTGRES_TAIL)}
+_POSTGRES = selects(postgres_columns, POSTGRES_TAIL)
+SELECTS = {
+    "sqlite": selects(sqlite_columns),
+    "postgres": _POSTGRES,
+    "asyncpg": _POSTGRES,
+    "mysql": selects(mysql_columns),
+}
 """By the name of the driver."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import dbcore_sqlite
 import pytest
 from typer.testing import CliRunner, Result
 
 from dbcore.cli.app import app
 from dbcore.cli.checking import unreachable
+from dbcore.driver import ServerInfo
 from dbcore.errors import DbConnectionError, DbError, PoolTimeout, QueryError
+from dbcore.testing.conformance import PROMISES
+from dbcore.testing.conformance.report import report_on
 
 SECRET = "hunter2-do-not-show"
 
@@ -245,3 +252,74 @@ def test_the_module_is_the_command() -> None:
 
 def test_a_crash_prints_no_local_variable() -> None:
     assert app.pretty_exceptions_enable is False
+
+
+# -- conformance -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them take ten seconds, and are tried elsewhere."""
+    names = ("a_started_database_answers", "first_come_first_served", "a_server_tells_its_version")
+    few = [promise for promise in PROMISES if promise.name in names]
+    monkeypatch.setattr("dbcore.cli.conformance.report_on", partial(report_on, promises=few))
+
+
+@pytest.mark.usefixtures("few_promises")
+def test_conformance_tries_a_connection_of_the_config_and_writes_a_page(folder: Path) -> None:
+    (folder / "other.toml").write_text(
+        'default = "main"\n[connections.main]\nurl = "sqlite://"\n[connections.second]\nurl = "sqlite:///second.db"\n'
+    )
+    done = dbcore("conformance", "second", "--config", "other.toml", "--markdown", "page.md")
+    assert done.exit_code == 0, done.output
+    assert "Trying driver 'sqlite' on connection 'second'" in done.output
+    assert "Tables named dbcore_conformance_* are made there" in done.output
+    assert re.search(r"^  kept +first_come_first_served$", done.output, re.MULTILINE)
+    assert re.search(r"^  stream +yes", done.output, re.MULTILINE)
+    assert re.search(r"^  float +REAL +all but NaN: changed to None", done.output, re.MULTILINE)
+    assert re.search(r"^  checkout and release +[\d.]+ µs", done.output, re.MULTILINE)
+    assert "sqlite: 3 promises: 3 kept, on SQLite 3" in done.output
+    assert (folder / "second.db").exists()
+    assert (folder / "page.md").read_text(encoding="utf-8").startswith("# Conformance: sqlite\n")
+
+
+@pytest.mark.usefixtures("few_promises", "folder")
+def test_conformance_takes_a_url_and_measures_nothing_unless_it_is_to() -> None:
+    done = dbcore("conformance", "sqlite:///x.db", "--no-figures")
+    assert done.exit_code == 0, done.output
+    assert "µs" not in done.output
+
+
+@pytest.mark.usefixtures("few_promises", "folder")
+def test_conformance_says_what_is_broken_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = dbcore_sqlite.driver
+
+    async def no_version(native: Any) -> ServerInfo:
+        return ServerInfo(version="[red]secret")
+
+    def find_driver(name: str) -> Any:
+        return dataclasses.replace(good, server_info=no_version)
+
+    monkeypatch.setattr("dbcore.testing.conformance.subject.find_driver", find_driver)
+    monkeypatch.setattr("dbcore.database.find_driver", find_driver)
+    done = dbcore("conformance", "sqlite:///x.db", "--no-figures")
+    assert done.exit_code == 1
+    assert re.search(r"^  broken +a_server_tells_its_version\n +a version has digits, and it was \[red\]secret",
+                     done.output, re.MULTILINE)  # fmt: skip
+    assert "2 kept, 1 broken, on [red]secret" in done.output
+
+
+@pytest.mark.usefixtures("folder")
+def test_conformance_names_what_is_wrong_with_the_config() -> None:
+    done = dbcore("conformance", f"postgres://app:{SECRET}@db/app?hots=1")
+    assert done.exit_code == 1
+    assert "unknown key 'hots'" in done.output
+    assert SECRET not in done.output
+
+
+@pytest.mark.usefixtures("folder")
+def test_conformance_says_why_it_cannot_connect() -> None:
+    done = dbcore("conformance", f"postgres://app:{SECRET}@127.0.0.1:1/app")
+    assert done.exit_code == 1
+    assert "cannot connect" in done.output
+    assert SECRET not in done.output

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import inspect
 import re
 import runpy
 import sys
+import tomllib
 import types
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from packaging.requirements import Requirement
+from pages import BLOCK, DOCS, FILE, PAGES, ROOT, SNIPPET, blocks, write_files
 
 import dbcore as db
-
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 TABLES: dict[str, Any] = runpy.run_path(str(ROOT / "tools" / "config_tables.py"))
 """What the generator of the tables consists of; the tools are no package."""
 
-BLOCK = re.compile(r"^```(?P<language>[a-z]+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-FILE = re.compile(r"# (?P<name>[a-z_]+\.toml)\n")
+FENCE = re.compile(r"^\s*(```|~~~)", re.MULTILINE)
+PLAIN = re.compile(r"^```\n.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 HEADING = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 WEB = re.compile(r"[a-z]+:")
@@ -36,18 +35,12 @@ EVERYWHERE = {"REPORTS_PASSWORD": "hunter2"}
 """Variables that the examples expect."""
 
 
-def blocks(page: Path) -> Iterator[tuple[str, str, int]]:
-    """Each block of code: its language, its text, and the line before its first."""
-    text = page.read_text(encoding="utf-8")
-    for found in BLOCK.finditer(text):
-        yield found["language"], found["text"], text.count("\n", 0, found.start()) + 1
-
-
 def run(page: Path) -> int:
     """Run a page from top to bottom, as a reader would who tries all of it; return the number of blocks that ran.
 
     Its blocks share one namespace and one event loop. `await` may stand outside of a function, as in `python -m
-    asyncio`. A block of TOML that begins with the name of a file is written into that file.
+    asyncio`. A block of TOML that begins with the name of a file is written into that file; one of Python belongs to a
+    module then, which later blocks import. A block that shows a file of the repository is left to the tests of that.
     """
     module = types.ModuleType(f"page_{page.stem.lower()}")
     sys.modules[module.__name__] = module  # types are looked up there by their annotations, and by pickle
@@ -55,9 +48,11 @@ def run(page: Path) -> int:
     try:
         with asyncio.Runner() as runner:
             for language, text, line in blocks(page):
-                if language == "toml" and (named := FILE.match(text)):
-                    Path(named["name"]).write_text(text, encoding="utf-8")
-                if language != "python":
+                if named := FILE.match(text):
+                    with Path(named["name"]).open("w" if language == "toml" else "a", encoding="utf-8") as file:
+                        file.write(text)
+                    importlib.invalidate_caches()
+                if language != "python" or named or SNIPPET.fullmatch(text):
                     continue
                 tree = ast.parse(text, str(page))
                 code = compile(
@@ -69,20 +64,34 @@ def run(page: Path) -> int:
                 ran += 1
     finally:
         del sys.modules[module.__name__]
+        forget_modules(page)
     return ran
 
 
+def forget_modules(page: Path) -> None:
+    """Take out what a page consists of and has imported: another test may write it anew, elsewhere."""
+    for _, text, _ in blocks(page):
+        if named := FILE.match(text):
+            sys.modules.pop(Path(named["name"]).stem, None)
+
+
 def pages_with(language: str) -> list[Path]:
-    return [page for page in PAGES if any(found == language for found, _, _ in blocks(page))]
+    """The pages with a block of it that is more than a file of the repository."""
+    return [
+        page
+        for page in PAGES
+        if any(found == language and not SNIPPET.fullmatch(text) for found, text, _ in blocks(page))
+    ]
 
 
 def by_name(page: Path) -> str:
-    return page.stem
+    return str(page.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("page", pages_with("python"), ids=by_name)
 def test_every_example_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     for name, value in EVERYWHERE.items():
         monkeypatch.setenv(name, value)
     for name in ("DBCORE_CONFIG", "DATABASE_URL"):
@@ -110,19 +119,35 @@ def test_the_readme_runs_on_postgres_and_without_a_variable_of_its_own(
             outside.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_no_block_hides_from_the_tests(page: Path) -> None:
+    """A fence with more behind it than one word, or with spaces before it, would be shown and never run."""
+    rest = PLAIN.sub("", BLOCK.sub("", page.read_text(encoding="utf-8")))
+    assert FENCE.search(rest) is None
+
+
+def test_a_file_that_a_page_shows_exists_and_is_shown_whole() -> None:
+    shown = {found["name"] for page in PAGES for found in SNIPPET.finditer(page.read_text(encoding="utf-8"))}
+    assert shown == {f"recipes/{path.name}" for path in (DOCS / "recipes").glob("*.py")}
+
+
 @pytest.mark.parametrize("page", pages_with("toml"), ids=by_name)
 def test_every_config_of_a_page_is_one(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in EVERYWHERE.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "password").write_text("hunter2\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    write_files(page, tmp_path)
     file = tmp_path / "db.toml"
     for language, text, line in blocks(page):
-        if language == "toml":
+        if language == "toml" and not text.startswith("# pyproject.toml\n"):
             file.write_text(text, encoding="utf-8")
             try:
                 assert db.load(file), f"{page.name}:{line} has no connection"
             except db.ConfigError as error:
                 pytest.fail(f"{page.name}:{line}: {error}")
+            finally:
+                forget_modules(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
@@ -147,7 +172,19 @@ def anchors(page: Path) -> set[str]:
 
 def test_every_page_is_on_the_map() -> None:
     targets = {found["target"].partition("#")[0] for found in LINK.finditer((DOCS / "index.md").read_text())}
-    assert {page.name for page in DOCS.glob("*.md")} - {"index.md"} <= targets
+    assert {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"index.md"} <= targets
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    assert {f"dbcore.{name}" for name in db.__all__} <= set(re.findall(r"^::: (\S+)$", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_a_requirement_on_a_page_admits_the_version_that_this_is(page: Path) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    for text in re.findall(r'"(dbcore(?:\[[a-z,]+\])?[<>=~!][^"]*)"', page.read_text(encoding="utf-8")):
+        assert Requirement(text).specifier.contains(version), text
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "<!-- keys:" in page.read_text()], ids=by_name)

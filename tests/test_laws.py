@@ -20,12 +20,15 @@ HOW_MANY = {
 
 ENTRY = re.compile(r"^- \*\*(?P<number>[A-P]\d+)\*\* (?P<body>.*?)(?=^- \*\*|^## |\Z)", re.MULTILINE | re.DOTALL)
 VERDICT = re.compile(r"^  (Kept:$|Otherwise: \S|Not applicable: \S)", re.MULTILINE)
-NAMED = re.compile(r"^  `(?P<path>[\w/]+\.py)::(?P<test>test_\w+)`$", re.MULTILINE)
+NAMED = re.compile(r"^  `(?P<path>[\w/]+\.py)::(?P<test>\w+)`$", re.MULTILINE)
 CLAIM = re.compile(r"^\W*(?:Test\w+\.__doc__ = \")?Laws: (?P<laws>[^\n]*)$", re.MULTILINE)
 NUMBERS = re.compile(r"[A-P]\d+(?:, [A-P]\d+)*\.")
 
 LAWS = [(found["number"], found["body"]) for found in ENTRY.finditer(PAGE.read_text(encoding="utf-8"))]
-TEST_FILES = sorted({*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("drivers/*/tests/test_*.py")} - {Path(__file__)})
+AREAS = ROOT / "dbcore" / "testing" / "conformance" / "areas"
+TEST_FILES = sorted(
+    {*ROOT.glob("tests/**/test_*.py"), *ROOT.glob("drivers/*/tests/test_*.py"), *AREAS.glob("*.py")} - {Path(__file__)}
+)
 
 
 def claims(text: str) -> set[str]:
@@ -39,9 +42,16 @@ def claims(text: str) -> set[str]:
 
 
 def docstrings_of_tests(path: Path) -> dict[str, str]:
+    """Those of a test file, or of an area of the conformance suite, where a promise proves as a test does."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-    return {node.name: ast.get_docstring(node) or "" for node in functions if node.name.startswith("test_")}
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    proofs = (node for node in functions if is_promise(node) or node.name.startswith("test_"))
+    return {node.name: ast.get_docstring(node) or "" for node in proofs}
+
+
+def is_promise(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    called = [decorator.func for decorator in function.decorator_list if isinstance(decorator, ast.Call)]
+    return any(isinstance(each, ast.Name) and each.id == "promise" for each in called)
 
 
 def test_every_law_is_there_once() -> None:

@@ -1,4 +1,4 @@
-"""What the three distributions hold and say of themselves. `make wheels` tries them out, installed."""
+"""What the distributions hold and say of themselves. `make wheels` tries them out, installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ PACKAGES = {
     "dbcore": ROOT,
     "dbcore_sqlite": ROOT / "drivers" / "sqlite",
     "dbcore_postgres": ROOT / "drivers" / "postgres",
+    "dbcore_asyncpg": ROOT / "drivers" / "asyncpg",
+    "dbcore_mysql": ROOT / "drivers" / "mysql",
 }
+
+DRIVERS = [package for package in PACKAGES if package != "dbcore"]
+
+BESIDE = {"dbcore": ("pytest_dbcore",)}
+"""Packages that stand beside the one that the distribution is named after."""
 
 
 def project(package: str) -> dict[str, Any]:
@@ -42,10 +49,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, zipfile.ZipFil
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_wheel_holds_its_package_and_nothing_else(wheels: dict[str, zipfile.ZipFile], package: str) -> None:
     held = {name for name in wheels[package].namelist() if not name.split("/")[0].endswith(".dist-info")}
-    source = PACKAGES[package] / package
     files = {
         str(path.relative_to(PACKAGES[package]))
-        for path in source.rglob("*")
+        for source in (package, *BESIDE.get(package, ()))
+        for path in (PACKAGES[package] / source).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert held == files
@@ -64,23 +71,29 @@ def test_the_core_depends_on_pydantic_alone() -> None:
 def test_each_driver_depends_on_the_core_and_its_library() -> None:
     assert set(requirements("dbcore_sqlite")) - {"pydantic"} == {"dbcore", "aiosqlite"}
     assert set(requirements("dbcore_postgres")) - {"pydantic"} == {"dbcore", "psycopg"}
+    assert set(requirements("dbcore_asyncpg")) - {"pydantic"} == {"dbcore", "asyncpg"}
+    assert set(requirements("dbcore_mysql")) - {"pydantic"} == {"dbcore", "asyncmy"}
     assert "binary" in requirements("dbcore_postgres")["psycopg"].extras, "pure Python is 15 times slower on rows"
 
 
-def test_the_three_versions_go_together() -> None:
+def test_the_versions_go_together() -> None:
     versions = {package: project(package)["version"] for package in PACKAGES}
     assert len(set(versions.values())) == 1, versions
-    for package in ("dbcore_sqlite", "dbcore_postgres"):
+    for package in DRIVERS:
         assert requirements(package)["dbcore"].specifier.contains(versions["dbcore"])
         extra = Requirement(project("dbcore")["optional-dependencies"][package.removeprefix("dbcore_")][0])
         assert extra.name == package.replace("_", "-")
         assert extra.specifier.contains(versions[package])
 
 
-@pytest.mark.parametrize("package", ["dbcore_sqlite", "dbcore_postgres"])
+@pytest.mark.parametrize("package", DRIVERS)
 def test_a_driver_names_itself_in_the_entry_point_group(package: str) -> None:
     name = package.removeprefix("dbcore_")
     assert project(package)["entry-points"]["dbcore.drivers"] == {name: f"{package}:driver"}
+
+
+def test_the_core_brings_a_pytest_plugin() -> None:
+    assert project("dbcore")["entry-points"]["pytest11"] == {"dbcore": "pytest_dbcore"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

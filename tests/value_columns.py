@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mysql_values import MYSQL_CASTS, MYSQL_COLUMNS
+
 from dbcore.testing.values import KINDS
 
-__all__ = ["COLUMNS"]
+__all__ = ["CASTS", "COLUMNS"]
 
 _ALL: Mapping[str, frozenset[str]] = {name: frozenset(kind.values) for name, kind in KINDS.items()}
 
@@ -25,10 +27,9 @@ def _of(kind: str, **columns: tuple[str, ...] | frozenset[str]) -> Mapping[str, 
 _WIDE = ("one more than 32 bits", "beyond 53 bits", "highest of 64 bits", "lowest of 64 bits")
 _BEYOND_53 = _WIDE[1:]
 _BEYOND_16 = ("16 bits", "highest of 32 bits", "lowest of 32 bits", *_WIDE)
-_OTHER_JSON = ("text of digits", "text that is JSON", "text null")
 _LONG_DIGITS = ("19 digits", "100 digits")
 
-COLUMNS: Mapping[str, Mapping[str, Mapping[str, frozenset[str]]]] = {
+_COLUMNS: Mapping[str, Mapping[str, Mapping[str, frozenset[str]]]] = {
     "sqlite": {
         "bool": _of("bool", INTEGER=(), BOOLEAN=(), TEXT=()),
         "int": _of("int", INTEGER=(), NUMERIC=(), TEXT=(), REAL=_BEYOND_53),
@@ -71,7 +72,7 @@ COLUMNS: Mapping[str, Mapping[str, Mapping[str, frozenset[str]]]] = {
         "Decimal": _of("Decimal", numeric=(), double_precision=_LONG_DIGITS, text=()),
         "UUID": _of("UUID", uuid=(), text=()),
         "dict": _of("dict", jsonb=("NUL",), json=("NUL",), text=("NUL",)),
-        "db.Json": _of("db.Json", jsonb=_OTHER_JSON, json=_OTHER_JSON),
+        "db.Json": _of("db.Json", jsonb=(), json=()),
         "list of int": _of("list of int", bigint_array=(), integer_array=("wide",), jsonb=_ALL["list of int"]),
         "list of str": _of("list of str", text_array=(), varchar_array=()),
         "list with None": _of("list with None", bigint_array=()),
@@ -82,3 +83,18 @@ COLUMNS: Mapping[str, Mapping[str, Mapping[str, frozenset[str]]]] = {
         "StrEnum": _of("StrEnum", text=()),
     },
 }
+
+# The server is the same. asyncpg has the last word about float4 and numeric, and takes the first and the last datetime
+# for infinity.
+_ASYNCPG: Mapping[str, Mapping[str, frozenset[str]]] = {
+    **_COLUMNS["postgres"],
+    "float": _of("float", double_precision=(), real=("a fraction", "17 digits", "largest", "smallest"), numeric=()),
+    "datetime, naive": _of("datetime, naive", timestamp=(), timestamptz=_ALL["datetime, naive"] - {"first", "last"}),
+    "dict": _of("dict", jsonb=("NUL",), json=(), text=("NUL",)),
+    "list of int": _of("list of int", bigint_array=(), integer_array=("wide",), jsonb=()),
+}
+
+COLUMNS = {**_COLUMNS, "asyncpg": _ASYNCPG, "mysql": MYSQL_COLUMNS}
+
+CASTS: Mapping[str, Mapping[str, str | None]] = {"mysql": MYSQL_CASTS}
+"""By driver: what to cast to for a type of column, where that has another name; `None` where there is no cast."""

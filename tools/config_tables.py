@@ -48,7 +48,7 @@ WORDS: Mapping[Any, str] = {
 
 
 def main() -> None:
-    for page in sorted((ROOT / "docs").glob("*.md")):
+    for page in sorted((ROOT / "docs").rglob("*.md")):
         text = page.read_text(encoding="utf-8")
         fresh = filled(text)
         if fresh != text:

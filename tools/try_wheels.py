@@ -1,7 +1,7 @@
 """Build the wheels of the project and use them as a stranger would: installed, and far from the checkout.
 
-Builds all three, installs the core with one driver in an environment of its own, and runs a program there that imports
-`dbcore` alone; then adds the other driver and the command. Ends with the count of what passed and failed.
+Builds all of them, installs the core with one driver in an environment of its own, and runs a program there that
+imports `dbcore` alone; then adds the other drivers and the command. Ends with the count of what passed and failed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PROJECTS = [ROOT, ROOT / "drivers" / "sqlite", ROOT / "drivers" / "postgres"]
+PROJECTS = [ROOT, *sorted(path.parent for path in (ROOT / "drivers").glob("*/pyproject.toml"))]
 
 PROGRAM = """
 import asyncio, dataclasses, decimal, sys
@@ -45,13 +45,13 @@ url = "sqlite:///app.db"
 
 IMPORTS_NO_OTHER = """
 import importlib.util
-for name in ("psycopg", "dbcore_postgres", "typer", "rich"):
+for name in ("psycopg", "dbcore_postgres", "asyncpg", "dbcore_asyncpg", "asyncmy", "dbcore_mysql", "typer", "rich"):
     assert importlib.util.find_spec(name) is None, f"{name} came along uninvited"
 """
 
 TYPED = """
 import importlib.resources
-for name in ("dbcore", "dbcore_sqlite", "dbcore_postgres"):
+for name in ("dbcore", "dbcore_sqlite", "dbcore_postgres", "dbcore_asyncpg", "dbcore_mysql"):
     assert importlib.resources.files(name).joinpath("py.typed").is_file(), name
 """
 
@@ -96,11 +96,13 @@ def main() -> int:
         (folder / "db.toml").write_text(CONFIG)
         pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
         build = [*pip, "wheel", "--no-deps", "--wheel-dir", wheels, *PROJECTS]
-        if not trial.expect("three wheels are built", build):
+        if not trial.expect("the wheels are built", build):
             return 1
         core = next(wheels.glob("dbcore-*.whl"))
         sqlite = next(wheels.glob("dbcore_sqlite-*.whl"))
         postgres = next(wheels.glob("dbcore_postgres-*.whl"))
+        asyncpg = next(wheels.glob("dbcore_asyncpg-*.whl"))
+        mysql = next(wheels.glob("dbcore_mysql-*.whl"))
 
         home = folder / "environment"
         venv.create(home, with_pip=True, symlinks=True)
@@ -114,12 +116,14 @@ def main() -> int:
         hint = 'pip install "dbcore[cli]"'
         trial.expect("without its extra the command says what to install", [command, "check"], code=1, says=hint)
         trial.expect("so does the module", [python, "-m", "dbcore", "check"], code=1, says=hint)
-        everything: list[str | Path] = [f"{core}[cli,postgres,sqlite]", sqlite, postgres]
+        everything: list[str | Path] = [f"{core}[asyncpg,cli,mysql,postgres,sqlite]", sqlite, postgres, asyncpg, mysql]
         trial.expect("all of it is installed", [*pip, "install", *everything])
         trial.expect("what is installed fits together", [*pip, "check"])
         trial.expect("each package says that it is typed", [python, "-c", TYPED])
         trial.expect("the command finds one driver", [command, "drivers"], says="sqlite")
-        trial.expect("the command finds the other driver", [command, "drivers"], says="postgres")
+        trial.expect("the command finds another driver", [command, "drivers"], says="postgres")
+        trial.expect("the command finds a third driver", [command, "drivers"], says="asyncpg")
+        trial.expect("the command finds a fourth driver", [command, "drivers"], says="mysql")
         trial.expect("the command connects", [command, "check", "--connect"], says="SQLite 3")
         trial.expect("the command prints the schema", [command, "schema"], says='"connections"')
         print(f"{trial.passed} passed, {trial.failed} failed")

@@ -21,6 +21,7 @@ from dbcore.testing.values import KINDS, WAYS, Changed, Fate, Kept, Kind, is_sam
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
+import mysql_server  # noqa: E402  # found by the line above
 from postgres_server import Server  # noqa: E402  # found by the line above
 from value_columns import COLUMNS  # noqa: E402  # as above
 
@@ -42,8 +43,13 @@ statements.md#values) has the rules in short.
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, _postgres() as postgres:
-        urls = {"sqlite": f"sqlite:///{folder}/values.db", "postgres": postgres}
+    with tempfile.TemporaryDirectory() as folder, _postgres() as postgres, _mysql() as mysql:
+        urls = {
+            "sqlite": f"sqlite:///{folder}/values.db",
+            "postgres": postgres,
+            "asyncpg": postgres.replace("postgresql:", "asyncpg:", 1),
+            "mysql": mysql,
+        }
         sections = [asyncio.run(section(driver, url)) for driver, url in urls.items()]
     PAGE.write_text("\n".join([INTRO, *sections]), encoding="utf-8")
     print(f"written: {PAGE.relative_to(ROOT)}")
@@ -55,6 +61,15 @@ def _postgres() -> Generator[str, None, None]:
         yield url
     else:
         with Server() as server:
+            yield server.url
+
+
+@contextlib.contextmanager
+def _mysql() -> Generator[str, None, None]:
+    if url := os.environ.get("DBCORE_TEST_MYSQL"):
+        yield url
+    else:
+        with mysql_server.Server() as server:
             yield server.url
 
 

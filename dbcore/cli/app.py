@@ -1,10 +1,11 @@
-"""The three commands: what they are asked, what they print, and with which code they exit."""
+"""The commands: what they are asked, what they print, and with which code they exit."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -80,6 +81,31 @@ def drivers() -> None:
 def schema() -> None:
     """Print the JSON Schema of the config file, for editors: with the keys of every driver that is installed."""
     typer.echo(json.dumps(config_schema(), indent=2))
+
+
+@app.command()
+def conformance(
+    connection: Annotated[
+        str | None,
+        typer.Argument(metavar="CONNECTION", help="Its name in the config, or a URL. Without one: the default."),
+    ] = None,
+    *,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The config. Without one: the file $DBCORE_CONFIG, else db.toml here."),
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as a page as well, in Markdown.")
+    ] = None,
+    figures: Annotated[bool, typer.Option(help="Measure how fast it is, for about a second.")] = True,
+) -> None:
+    """Try a driver: does it keep what dbcore promises? Exits with 1 if it breaks something.
+
+    Makes tables named dbcore_conformance_* in that database and drops them again. Use a database for trying things.
+    """
+    from dbcore.cli.conformance import conform  # here: the other commands have no use for the suite
+
+    raise typer.Exit(0 if conform(connection, config, markdown, _console(), figures=figures) else 1)
 
 
 def _console() -> Console:

@@ -103,6 +103,7 @@ class ConnectionReader:
             pool=pool,
             statement_timeout=common.statement_timeout,
             startup=common.startup,
+            share_trips=common.share_trips,
             folder=self._folder,
             credentials=function,
         )

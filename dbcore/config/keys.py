@@ -22,6 +22,10 @@ class ConnectionKeys(Settings):
         default="require",
         description="What start() does when the database is away: raise, keep trying, or connect nothing.",
     )
+    share_trips: bool = Field(
+        default=True,
+        description="Statements of many tasks that are known to be quick and only read may leave together.",
+    )
     credentials: str | None = Field(
         default=None,
         description="'package.module:function', called for every new connection for settings that change.",
@@ -31,5 +35,5 @@ class ConnectionKeys(Settings):
 RESERVED = frozenset(ConnectionKeys.model_fields) | {"connections"}
 """Keys that the settings of a driver cannot have; `connections` tells a whole config from one connection."""
 
-URL_KEYS = frozenset({"statement_timeout", "startup"}) | {f"pool.{key}" for key in PoolSettings.model_fields}
+URL_KEYS = frozenset({"statement_timeout", "startup", "share_trips"}) | {f"pool.{key}" for key in PoolSettings.model_fields}
 """Keys of the core that the query of a URL may hold."""

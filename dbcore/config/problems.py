@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -35,6 +33,8 @@ class Place:
         return replace(self, part=part)
 
     def __str__(self) -> str:
+        import json  # here, and not at the top: a program without a problem needs none of it
+
         path = ".".join(key if _BARE.fullmatch(key) else json.dumps(key) for key in self.keys)
         where = f"{self.root}: {path}" if path else self.root
         return f"{where} ({self.part})" if self.part else where
@@ -75,14 +75,20 @@ def nearest(key: str, known: Iterable[str]) -> str:
     if meant := alike(key, names):
         return f"Did you mean {meant!r}?"
     if len(names) > SHOWN_AT_MOST:
-        close = difflib.get_close_matches(key[:80], names, n=NEAREST, cutoff=0)
+        close = _close(key, names, most=NEAREST, cutoff=0)
         return f"Nearest of the {len(names)} known keys: {listed(close)}."
     return f"Known here: {listed(names)}."
 
 
 def alike(name: str, known: Iterable[str]) -> str | None:
     """The known name that was most likely meant, if there is one."""
-    return next(iter(difflib.get_close_matches(name[:80], sorted(known), n=1)), None)
+    return next(iter(_close(name, sorted(known), most=1)), None)
+
+
+def _close(name: str, known: list[str], *, most: int, cutoff: float = 0.6) -> list[str]:
+    import difflib  # as json above
+
+    return difflib.get_close_matches(name[:80], known, n=most, cutoff=cutoff)
 
 
 def listed(names: Iterable[str]) -> str:

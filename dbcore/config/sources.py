@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ _SAFE_REASON = re.compile(r"(?:[A-Za-z ,/-]|'[=\]\[.,]')+")
 
 def read_toml(path: Path, place: Place, problems: Problems) -> dict[str, Any] | None:
     """The content of a TOML file, or `None` and a problem that shows none of it."""
+    import tomllib  # here, and not at the top: who opens a URL needs none of it
+
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:

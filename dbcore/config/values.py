@@ -129,6 +129,8 @@ class Config(Generic[S_co]):
     statement_timeout: float | None = None
     """Seconds that a statement may take, unless it is told otherwise."""
     startup: Startup = "require"
+    share_trips: bool = True
+    """One-shot statements of many tasks may leave together, where the driver can do that."""
     folder: Path = field(default_factory=Path.cwd)
     """Where relative paths start: the folder of the file, else the working directory."""
     credentials: Credentials | None = field(default=None, repr=False)

@@ -1,9 +1,10 @@
 """The shared pool mechanics, for drivers whose library has no pool of its own.
 
 Where to look: `slots` who holds what, and what follows (growth); `lending` checkout, waiting and release (fairness);
-`connecting` connects and back-off; `readiness` resets and pings; `retirement` the end of a connection; `keeper`
-lifetimes and idle limits; `starting` and `stopping` the pool's own life; `explaining` the texts of timeouts; `guards`
-loops and forks; `tally` the counters; `engine` how they work together.
+`line` when the time of those who wait is up; `connecting` connects and back-off; `readiness` resets and pings;
+`retirement` the end of a connection; `keeper` lifetimes and idle limits; `starting` and `stopping` the pool's own
+life; `explaining` the texts of timeouts; `guards` loops and forks; `tally` the counters; `engine` how they work
+together.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dbcore.config import PoolSettings, Startup
 from dbcore.driver import Hooks
 from dbcore.engine.engine import Engine
 from dbcore.events import Observer
-from dbcore.pool import PoolOps
+from dbcore.pool import Lender, PoolOps
 
 __all__ = ["start_pool"]
 
@@ -37,11 +38,16 @@ async def start_pool(
     """
     engine = Engine(hooks, settings, name, observe)
     await engine.start(startup)
+    lending = engine.lending
     return PoolOps(
-        checkout=engine.lending.checkout,
+        checkout=lending.checkout,
         stop=engine.stop,
-        try_checkout=engine.lending.try_checkout,
-        scoped_checkout=engine.lending.scoped_checkout,
+        lender=Lender(
+            try_lend=lending.try_lend,
+            lend=lending.lend,
+            take_back=lending.take_back,
+            take_back_unused=lending.take_back_unused,
+        ),
         stats=engine.stats,
         holders=engine.holders,
         drain=engine.drain,

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import logging
 import math
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Literal, TypeVar
@@ -19,7 +20,7 @@ from dbcore.driver import Hooks
 from dbcore.engine import explaining, guards, stopping
 from dbcore.engine.connecting import Connecting
 from dbcore.engine.keeper import Keeper
-from dbcore.engine.lending import Lending
+from dbcore.engine.lending import FRESH, Lending
 from dbcore.engine.phase import RUNNING, Phase, running_loop
 from dbcore.engine.readiness import Readiness
 from dbcore.engine.retirement import Retirement
@@ -48,7 +49,9 @@ class Engine(Generic[C]):
         self.name = name
         self.log = logging.getLogger("dbcore.pool")
         self.loop = asyncio.get_running_loop()
-        self.now = self.loop.time
+        # The stock loops' clock without their method around it; every other loop, a virtual one say, has its own.
+        stock = type(self.loop).time is asyncio.BaseEventLoop.time
+        self.now: Callable[[], float] = time.monotonic if stock else self.loop.time
         self.phase = RUNNING
         self.books: Books[C, asyncio.Future[Slot[C]]] = Books(
             settings.min_size, settings.max_size, newest_first=settings.order == "lifo"
@@ -68,7 +71,7 @@ class Engine(Generic[C]):
         # Tasks of the engine must not carry the context of whoever happened to need a connection.
         self._context = contextvars.copy_context()
         self._pumping = False
-        self._snapshot: tuple[Stats, tuple[Holder, ...]] | None = None
+        self._explanation: explaining.Explanation | None = None
         guards.watch(self)
 
     # -- what happens to a connection ----------------------------------------------------------------------------------
@@ -86,7 +89,7 @@ class Engine(Generic[C]):
             self.books.move(slot, State.IDLE, now)
             self.pump()
         else:
-            slot.trusted_until = self.trust(slot, now)
+            self.trust(slot, now)
             waiter = self.books.next_waiter()
             if waiter is not None:
                 self.books.move(slot, State.IN_USE, now)
@@ -94,10 +97,13 @@ class Engine(Generic[C]):
             else:
                 self.books.move(slot, State.IDLE, now)
 
-    def trust(self, slot: Slot[C], now: float) -> float:
-        """Until when a connection that worked just now may be handed out without being asked first."""
-        until = now + self._trust
-        return until if until < slot.expires else slot.expires  # noqa: FURB136  # min() costs three times as much here
+    def trust(self, slot: Slot[C], now: float) -> None:
+        """Note until when a connection that worked just now may be handed out without being asked, or looked at."""
+        until, fresh = now + self._trust, now + FRESH
+        if until > slot.expires:
+            until = slot.expires
+        slot.trusted_until = until
+        slot.fresh_until = fresh if fresh < until else until  # noqa: FURB136  # min() costs three times as much here
 
     def freed(self) -> None:
         """Capacity came free."""
@@ -166,6 +172,7 @@ class Engine(Generic[C]):
             if running_loop() is not self.loop:
                 raise guards.wrong_loop(self.name, self.loop)
             self.phase = Phase.STOPPED
+            self.lending.close()
             context = self._context.copy()
             self._stop = self.loop.create_task(stopping.stop(self), name=f"stop {self.name}", context=context)
         # Whoever waits here may go away; the stop goes on, and a second call joins it.
@@ -180,12 +187,14 @@ class Engine(Generic[C]):
                 self.retirement.retire(slot, "drained")
             elif slot.state is not State.CLOSING:
                 slot.leave = "drained"
+                slot.awaited = True
         if closing := self.tasks("close"):
             await asyncio.wait(closing)
 
     def disown(self) -> None:
         """This is a forked child now, and everything here belongs to the parent."""
         self.phase = Phase.DISOWNED
+        self.lending.close()
 
     def refusal(self) -> Exception:
         """Why nothing can be had from this pool here and now."""
@@ -199,6 +208,7 @@ class Engine(Generic[C]):
         # Nobody refers to the pool any more, and it was not stopped: it must not keep sockets and threads.
         if self.phase is RUNNING:
             self.phase = Phase.STOPPED
+            self.lending.close()
             for slot in self.books.slots:
                 if slot.state is not State.CONNECTING:
                     self.retirement.abort(slot)
@@ -248,21 +258,21 @@ class Engine(Generic[C]):
 
     def stats(self) -> Stats:
         """Return gauges and counters of this moment."""
-        return self.tally.stats(self.books, self.settings.min_size)
+        return self.tally.stats(self.books, self.lending.checkouts, self.settings.min_size)
 
     def holders(self) -> tuple[Holder, ...]:
         """Return who holds a connection, longest first."""
         return explaining.holders(self)
 
-    def snapshot(self) -> tuple[Stats, tuple[Holder, ...]]:
-        """Return stats and holders for an error; waiters that time out in one turn of the loop share one."""
-        if self._snapshot is None:
-            self._snapshot = self.stats(), explaining.holders(self)
-            self.loop.call_soon(self._forget_snapshot)
-        return self._snapshot
+    def explanation(self) -> explaining.Explanation:
+        """Return what an error says; waiters that time out in one turn of the loop share one."""
+        if self._explanation is None:
+            self._explanation = explaining.Explanation(self)
+            self.loop.call_soon(self._forget_explanation)
+        return self._explanation
 
-    def _forget_snapshot(self) -> None:
-        self._snapshot = None
+    def _forget_explanation(self) -> None:
+        self._explanation = None
 
 
 def _call(ref: weakref.ref[Engine[Any]], function: Callable[[Engine[Any]], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from inspect import CO_ASYNC_GENERATOR
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from dbcore.stats import Holder
 if TYPE_CHECKING:
     from dbcore.engine.engine import Engine
 
-__all__ = ["deadlock", "holder", "holders", "timed_out"]
+__all__ = ["Explanation", "deadlock", "holder", "holders", "task_of", "timed_out"]
 
 SHOWN = 3
 """Holders named in a message; the error carries all of them."""
@@ -25,10 +26,17 @@ def site(slot: Slot[Any]) -> str:
     return "(unknown place)" if slot.code is None else describe(slot.code, slot.instruction)
 
 
+def task_of(slot: Slot[Any]) -> asyncio.Task[Any] | None:
+    """The task that took the connection, while somebody can know."""
+    hold = slot.holder() if slot.holder is not None else None
+    task: asyncio.Task[Any] | weakref.ref[asyncio.Task[Any]] | None = hold.task if hold is not None else None
+    return task() if isinstance(task, weakref.ref) else task
+
+
 def holder(engine: Engine[Any], slot: Slot[Any]) -> Holder:
     """Who holds this connection, as plain values."""
-    task: asyncio.Task[Any] | None = slot.task() if slot.task is not None else None
-    name = task.get_name() if task is not None else ("(a task that has ended)" if slot.task is not None else "")
+    task = task_of(slot)
+    name = task.get_name() if task is not None else "(a task that has ended)"
     return Holder(name, site(slot), engine.now() - slot.since, _in_transaction(engine, slot))
 
 
@@ -47,37 +55,52 @@ def holders(engine: Engine[Any]) -> tuple[Holder, ...]:
     return tuple(sorted(found, key=lambda one: -one.held_for))
 
 
+class Explanation:
+    """Why nothing is to be had at this moment: the same for all whose time is up now."""
+
+    __slots__ = ("cause", "holders", "reason", "stats", "text")
+
+    def __init__(self, engine: Engine[Any]) -> None:
+        self.stats = stats = engine.stats()
+        self.holders = holders(engine)
+        outage = engine.connecting.outage
+        self.reason: TimeoutReason = "exhausted"
+        self.cause: BaseException | None = None
+        if outage is not None and stats.in_use < stats.max_size:
+            self.reason, self.cause = "connect_failing", outage.error
+            why = f"connects fail, the last one with {type(outage.error).__name__}: {outage.error}"
+            cure = "Look at that error first: no setting of the pool can help while no connection can be made"
+            if stats.size:
+                cure = (
+                    "Look at that error first. If the database has no room for more connections, lower pool.max_size "
+                    "here or in the other programs that use it"
+                )
+        elif stats.connecting and stats.in_use < stats.max_size:
+            self.reason = "connecting"
+            why = "connects were still under way"
+            cure = "Look at the network and the database's load, or raise checkout_timeout"
+        else:
+            why = "all connections were busy"
+            cure = (
+                "Hold connections for shorter (nothing slow inside `async with`), look for a holder that never lets go "
+                "(pool.leak_warning names it), or raise pool.max_size if the database can bear it"
+            )
+        named = "; ".join(str(one) for one in self.holders[:SHOWN])
+        more = " ..." if len(self.holders) > SHOWN else ""
+        held = f" Held longest: {named}{more}." if named else ""
+        self.text = f"{why}. {stats}.{held} {cure}."
+
+
 def timed_out(engine: Engine[Any], limit: float) -> PoolTimeout:
     """The error for a checkout that has waited `limit` seconds in vain."""
-    stats, who = engine.snapshot()
-    outage = engine.connecting.outage
-    reason: TimeoutReason = "exhausted"
-    cause: BaseException | None = None
-    if outage is not None and stats.in_use < stats.max_size:
-        reason, cause = "connect_failing", outage.error
-        why = f"connects fail, the last one with {type(cause).__name__}: {cause}"
-        cure = "Look at that error first: no setting of the pool can help while no connection can be made"
-        if stats.size:
-            cure = (
-                "Look at that error first. If the database has no room for more connections, lower pool.max_size here "
-                "or in the other programs that use it"
-            )
-    elif stats.connecting and stats.in_use < stats.max_size:
-        reason = "connecting"
-        why = "connects were still under way"
-        cure = "Look at the network and the database's load, or raise checkout_timeout"
-    else:
-        why = "all connections were busy"
-        cure = (
-            "Hold connections for shorter (nothing slow inside `async with`), look for a holder that never lets go "
-            "(pool.leak_warning names it), or raise pool.max_size if the database can bear it"
-        )
-    text = f"pool {engine.name!r} had no connection within {limit:g} s: {why}. {stats}."
-    if who:
-        named = "; ".join(str(one) for one in who[:SHOWN])
-        text += f" Held longest: {named}{' ...' if len(who) > SHOWN else ''}."
-    error = PoolTimeout(f"{text} {cure}.", reason=reason, stats=stats, holders=who)
-    error.__cause__ = cause
+    why = engine.explanation()
+    error = PoolTimeout(
+        f"pool {engine.name!r} had no connection within {limit:g} s: {why.text}",
+        reason=why.reason,
+        stats=why.stats,
+        holders=why.holders,
+    )
+    error.__cause__ = why.cause
     return error
 
 
@@ -92,7 +115,7 @@ def deadlock(engine: Engine[Any], task: asyncio.Task[Any] | None) -> PoolDeadloc
         return None
     circle: list[Slot[Any]] = []
     for slot in books.slots:
-        held_by = slot.task() if slot.task is not None else None
+        held_by = task_of(slot)
         if not slot.scoped or held_by is None or (held_by is not task and held_by not in engine.lending.waiting_tasks):
             return None
         if slot.code.co_flags & CO_ASYNC_GENERATOR:  # one that was abandoned is closed by the event loop, elsewhere

@@ -12,7 +12,7 @@ import traceback
 from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from dbcore.engine.explaining import holder
+from dbcore.engine.explaining import holder, task_of
 from dbcore.engine.slots import Slot, State
 from dbcore.events import BackgroundError, LeakSuspected
 
@@ -67,6 +67,9 @@ class Keeper(Generic[C]):
             engine.emit(BackgroundError, during="keeper", error=error)
         self.schedule()
 
+    # What is due is found by the very sums that `_next_due` makes: a rounding apart, and rounds would follow each other
+    # without an end as long as the clock stands still.
+
     def _retire_expired(self, now: float) -> None:
         for slot in [slot for slot in self._engine.books.idle if now >= slot.expires]:
             self._engine.retirement.retire(slot, "lifetime")
@@ -76,7 +79,7 @@ class Keeper(Generic[C]):
         if limit is None:
             return
         stale = sorted(
-            (slot for slot in books.idle if now - slot.idle_since >= limit), key=lambda slot: slot.idle_since
+            (slot for slot in books.idle if now >= slot.idle_since + limit), key=lambda slot: slot.idle_since
         )
         for slot in stale[: max(books.size - books.closing - books.min_size, 0)]:
             self._engine.retirement.retire(slot, "idle")
@@ -94,9 +97,9 @@ class Keeper(Generic[C]):
         engine, limit = self._engine, self._engine.settings.leak_warning
         if limit is None:
             return
-        for slot in [slot for slot in engine.books.slots_in(State.IN_USE) if now - slot.since >= limit]:
+        for slot in [slot for slot in engine.books.slots_in(State.IN_USE) if now >= slot.since + limit]:
             if not slot.warned:
-                slot.warned = True
+                slot.warned = slot.awaited = True
                 who = holder(engine, slot)
                 engine.log.warning(
                     "pool %s: a connection is in use for longer than leak_warning = %g s: %s%s",
@@ -127,7 +130,7 @@ def _round(engine: Engine[Any]) -> None:
 
 def _present_stack(slot: Slot[Any]) -> str:
     """What the holder's task is doing now: the place of the checkout tells where a leak began, this where it is."""
-    task: asyncio.Task[Any] | None = slot.task() if slot.task is not None else None
+    task = task_of(slot)
     if task is None or task.done():
         return "; its task has ended"
     # Task.get_stack() shows only the outermost frame of a coroutine that is suspended.

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dbcore.pool import Hold, NotLent
+
 if TYPE_CHECKING:
     from dbcore.engine.lending import Lending
-    from dbcore.engine.slots import Slot
 
 __all__ = ["Lease"]
 
+_BEFORE, _AFTER = NotLent(), NotLent()
 
-class Lease:
+
+class Lease(Hold[Any]):
     """Gives one connection back. Never awaits, never raises, does nothing the second time."""
 
-    __slots__ = ("_lending", "_slot")
+    __slots__ = ("_lending",)
 
-    def __init__(self, lending: Lending[Any], slot: Slot[Any]) -> None:
+    def __init__(self, lending: Lending[Any]) -> None:
         self._lending = lending
-        self._slot: Slot[Any] | None = slot
+        self.lent = _BEFORE
 
     def __call__(self) -> None:
-        slot = self._slot
-        if slot is not None:
-            self._slot = None
-            self._lending.release(slot)
-
-    def __del__(self) -> None:
-        # Nobody took the result of the checkout, or forgot it: a task that was cancelled just after it had been
-        # served leaves one behind. Finalisers run in any thread and at any time, so the loop does the work.
-        slot = self._slot
-        if slot is not None:
-            self._slot = None
-            self._lending.release_dropped(slot)
+        self._lending.take_back(self, _AFTER)
 
     def __repr__(self) -> str:
-        return f"<Release of pool {self._lending.name!r}{' (done)' if self._slot is None else ''}>"
+        return f"<Release of pool {self._lending.name!r}{' (done)' if self.lent is _AFTER else ''}>"

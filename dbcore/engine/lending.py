@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dbcore.engine import explaining, stopping
 from dbcore.engine.connecting import again
 from dbcore.engine.lease import Lease
+from dbcore.engine.line import Line
 from dbcore.engine.phase import RUNNING, Phase, running_loop
 from dbcore.engine.slots import Slot, State
 from dbcore.errors import PoolExhausted
 from dbcore.events import CheckoutFailed, CheckoutServed, ConnectionReleased
 from dbcore.places import frame_at
+from dbcore.pool import Hold, NotLent
 
 if TYPE_CHECKING:
     from dbcore.engine.engine import Engine
@@ -27,6 +30,11 @@ __all__ = ["Lending"]
 C = TypeVar("C")
 
 IDLE, IN_USE = State.IDLE, State.IN_USE
+current_task, weak = asyncio.current_task, weakref.ref
+
+FRESH = 0.001
+"""Seconds after its last use in which a connection is not looked at again: the look at a socket costs more than all
+the rest of a checkout."""
 
 
 class Lending(Generic[C]):
@@ -36,99 +44,138 @@ class Lending(Generic[C]):
         self._engine = engine
         self._tally = engine.tally
         self.name = engine.name
+        self.checkouts = 0
         self.waiting_tasks: set[asyncio.Task[Any]] = set()
+        self.line: Line[C] = Line(engine)
         # Looked up once, for the path that every checkout takes.
-        self._books, self._loop, self._now = engine.books, engine.loop, engine.now
+        self._books, self._idle, self._waiters = engine.books, engine.books.idle, engine.books.waiters
+        self._loop = engine.loop
+        self._newest_first = engine.books.newest_first
+        self._now = engine.now
         self._is_clean, self._is_usable = engine.hooks.is_clean, engine.hooks.is_usable
         self._observed = engine.observed
+        self._plain = not engine.observed
+        """Nothing is to be said or done about a connection that comes back as it was."""
+        self._note_drop = self._dropped
+        self._thread = get_ident()
+        """The thread in which connections can be had, as long as the pool runs."""
+
+    def close(self) -> None:
+        """From now on whoever asks is refused."""
+        self._thread = 0
+        self._plain = False
 
     # -- checkout ------------------------------------------------------------------------------------------------------
 
-    def try_checkout(self) -> tuple[C, Lease] | None:
-        """Take a connection if that needs no waiting. See `PoolOps.try_checkout`."""
-        slot = self._take()
-        if slot is None:
-            return None
-        self._hold(slot, scoped=True)
-        return slot.connection, Lease(self, slot)
+    def try_lend(self, hold: Hold[C], depth: int) -> bool:
+        """Lend an idle connection that is beyond doubt, unless somebody waits. See `Lender`."""
+        task = current_task(self._loop)
+        if task is None or get_ident() != self._thread:
+            self._check()
+        idle = self._idle
+        if not idle or self._waiters:
+            return False
+        slot = idle.pop() if self._newest_first else idle.popleft()
+        now = self._now()
+        if now >= slot.fresh_until and not self._is_sure(slot, now):
+            if self._newest_first:
+                idle.append(slot)
+            else:
+                idle.appendleft(slot)
+            return False
+        slot.state = IN_USE
+        slot.since = now
+        slot.holder = weak(hold, self._note_drop)
+        frame = frame_at(depth)
+        slot.code = frame.f_code
+        slot.instruction = frame.f_lasti
+        hold.lent = slot
+        hold.task = task
+        self.checkouts += 1
+        if self._observed:
+            self._engine.emit(CheckoutServed, waited=0.0)
+        return True
 
-    async def scoped_checkout(self, timeout: float | None = None) -> tuple[C, Lease]:
-        """Take a connection that will be released in this task. See `PoolOps.scoped_checkout`."""
-        slot = self._take() or await self._wait(timeout)
-        self._hold(slot, scoped=True)
-        return slot.connection, Lease(self, slot)
+    async def lend(self, hold: Hold[C], timeout: float | None, depth: int) -> None:
+        """Lend a connection, and wait for it if need be. See `Lender`."""
+        if self.try_lend(hold, depth + 1):
+            return
+        task = current_task(self._loop)
+        started = self._now()
+        future = self._stand_in_line(started, timeout, task)
+        try:
+            slot = await future
+            if slot.state is not IN_USE:  # stop() cut it off between the hand-over and this moment
+                raise stopping.closed(self.name)  # noqa: TRY301  # the handler below sees to the books
+        except BaseException as error:
+            self._left(future, error, started, task)
+            raise
+        self._waited(started, task)
+        if self._observed:
+            self._engine.emit(CheckoutServed, waited=self._now() - started)
+        slot.holder = weak(hold, self._note_drop)
+        frame = frame_at(depth)
+        slot.code = frame.f_code
+        slot.instruction = frame.f_lasti
+        hold.lent = slot
+        hold.task = task
+        self.checkouts += 1
 
     async def checkout(self, timeout: float | None = None) -> tuple[C, Lease]:
         """Take a connection that may be released from anywhere. See `Checkout`."""
-        slot = self._take() or await self._wait(timeout)
-        self._hold(slot, scoped=False)
-        return slot.connection, Lease(self, slot)
+        lease = Lease(self)
+        await self.lend(lease, timeout, _frames_of_ours())
+        slot: Slot[C] = lease.lent
+        slot.scoped = False
+        if lease.task is not None:
+            lease.task = weak(lease.task)  # the lease may outlive it
+        return slot.connection, lease
 
-    def _take(self) -> Slot[C] | None:
-        """Take an idle connection that is beyond doubt, unless somebody waits."""
+    def _check(self) -> None:
+        """Refuse the wrong loop or thread, and whoever comes after the end."""
         if self._engine.phase is not RUNNING or running_loop() is not self._loop:
             raise self._engine.refusal()
-        books = self._books
-        idle = books.idle
-        if not idle or books.waiters:
-            return None
-        slot = idle[-1] if books.newest_first else idle[0]
-        now = self._now()
+
+    def _is_sure(self, slot: Slot[C], now: float) -> bool:
+        """Whether an idle connection may be handed out as it is, by its age and by a look at it."""
         if now >= slot.trusted_until:
-            return None
+            return False
         if not self._is_usable(slot.connection):
             slot.trusted_until = -math.inf
-            return None
-        if books.newest_first:
-            idle.pop()
-        else:
-            idle.popleft()
-        slot.state = IN_USE
-        slot.since = now
-        if self._observed:
-            self._engine.emit(CheckoutServed, waited=0.0)
-        return slot
+            return False
+        slot.fresh_until = min(now + FRESH, slot.trusted_until)
+        return True
 
-    async def _wait(self, timeout: float | None) -> Slot[C]:
-        """Stand in line for a connection, and see to it that one is on its way."""
+    # -- waiting -------------------------------------------------------------------------------------------------------
+
+    def _stand_in_line(
+        self, now: float, timeout: float | None, task: asyncio.Task[Any] | None
+    ) -> asyncio.Future[Slot[C]]:
+        """Become the last of those who wait, and see to it that a connection is on its way."""
         engine, books = self._engine, self._books
-        started = self._now()
         limit = engine.settings.checkout_timeout if timeout is None else timeout
-        task = asyncio.current_task()
-        self._admit(started, limit, task)
+        self._admit(now, limit, task)
         if not books.waiters:
             books.growth = 1
         books.min_size = engine.settings.min_size
-        future: asyncio.Future[Slot[C]] = self._loop.create_future()
-        books.waiters[future] = task
+        future = self.line.join(now + limit, limit)
         if task is not None:
             self.waiting_tasks.add(task)
         self._tally.waited += 1
-        timer = self._loop.call_at(started + limit, self._expire, future, limit)
-        try:
-            engine.connecting.hurry(started, limit)
+        engine.connecting.hurry(now, limit)
+        if books.idle or len(books.slots) < books.max_size:
             engine.pump()
-            slot = await future
-            if slot.state is not IN_USE:  # stop() cut it off between the hand-over and this moment
-                raise stopping.closed(engine.name)  # noqa: TRY301  # the handler below sees to the books
-        except BaseException as error:
-            self._left(future, error, self._now() - started)
-            raise
-        finally:
-            timer.cancel()
-            if task is not None:
-                self.waiting_tasks.discard(task)
-            self._tally.wait_seconds += self._now() - started
-        if self._observed:
-            engine.emit(CheckoutServed, waited=self._now() - started)
-        return slot
+        return future
+
+    def _waited(self, started: float, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:
+            self.waiting_tasks.discard(task)
+        self._tally.wait_seconds += self._now() - started
 
     def _admit(self, now: float, limit: float, task: asyncio.Task[Any] | None) -> None:
         """Turn away at once whoever would wait in vain."""
         engine, books, tally = self._engine, self._books, self._tally
         outage, most = engine.connecting.outage, engine.settings.max_waiting
-        # Those for whom a connection can be made do not wait for somebody else's.
-        beyond = len(books.waiters) - books.connecting - (books.max_size - books.size)
         error: BaseException | None
         if limit <= 0:
             tally.timeouts += 1
@@ -136,7 +183,7 @@ class Lending(Generic[C]):
         elif outage is not None and outage.permanent and now < outage.retry_at and not books.live:
             tally.refused += 1
             error = again(outage.error)
-        elif most is not None and beyond >= most:
+        elif most is not None and self._waiting_for_others() >= most:
             tally.refused += 1
             error = PoolExhausted(
                 f"pool {engine.name!r}: max_waiting = {most} checkouts wait. {engine.stats()}. "
@@ -149,20 +196,23 @@ class Lending(Generic[C]):
             self._report_failure(0.0, error)
             raise error
 
-    def _expire(self, future: asyncio.Future[Slot[C]], limit: float) -> None:
-        if not future.done():
-            self._books.waiters.pop(future, None)
-            self._tally.timeouts += 1
-            future.set_exception(explaining.timed_out(self._engine, limit))
+    def _waiting_for_others(self) -> int:
+        """How many wait for somebody else's connection: those for whom one can be made are not among them."""
+        books = self._books
+        return len(books.waiters) - books.connecting - (books.max_size - books.size)
 
-    def _left(self, future: asyncio.Future[Slot[C]], error: BaseException, waited: float) -> None:
+    def _left(
+        self, future: asyncio.Future[Slot[C]], error: BaseException, started: float, task: asyncio.Task[Any] | None
+    ) -> None:
         """A waiter goes away without a connection. One that it was given in the same turn goes on to the next."""
         self._books.waiters.pop(future, None)
+        self._waited(started, task)
         if isinstance(error, asyncio.CancelledError):
             self._tally.cancelled += 1
         if future.done() and not future.cancelled() and future.exception() is None:
             self.release(future.result())
-        self._report_failure(waited, error)
+        if self._observed:
+            self._report_failure(self._now() - started, error)
 
     def fail_waiters(self, error: BaseException) -> None:
         """Tell all who wait that they wait in vain."""
@@ -170,25 +220,36 @@ class Lending(Generic[C]):
             self._tally.refused += 1
             waiter.set_exception(again(error))
 
-    def _hold(self, slot: Slot[C], *, scoped: bool) -> None:
-        """Note who holds the connection: cheap facts now, words only when somebody asks."""
-        task = asyncio.current_task(self._loop)
-        slot.task = weakref.ref(task) if task is not None else None
-        slot.scoped = scoped
-        frame = frame_at(2)
-        while frame.f_back is not None and (frame.f_globals.get("__package__") or "").partition(".")[0] == "dbcore":
-            frame = frame.f_back
-        slot.code, slot.instruction = frame.f_code, frame.f_lasti
-        self._tally.checkouts += 1
-
     # -- release -------------------------------------------------------------------------------------------------------
+
+    def take_back(self, hold: Hold[C], place: NotLent) -> None:
+        """Take a connection back from its holder. See `Lender`."""
+        slot = hold.lent
+        hold.lent = place
+        if slot.state is IN_USE:
+            self.release(slot)
+
+    def take_back_unused(self, hold: Hold[C], place: NotLent) -> None:
+        """Take a connection back that is as it was. See `Lender`."""
+        slot = hold.lent
+        hold.lent = place
+        if slot.state is not IN_USE:
+            return
+        if self._waiters or slot.awaited or not self._plain:
+            self.release(slot)
+        else:
+            slot.holder = None
+            slot.state = IDLE
+            self._idle.append(slot)
 
     def release(self, slot: Slot[C]) -> None:
         """Take a connection back: to the oldest waiter, to the idle line, or into a reset."""
         engine = self._engine
         if slot.state is not IN_USE or engine.phase is Phase.DISOWNED:
             return
-        slot.task = None
+        slot.holder = None
+        slot.scoped = True
+        slot.awaited = False
         if slot.warned:
             slot.warned = False
             engine.log.info("pool %s: the connection that was reported as in use for too long is back", engine.name)
@@ -217,20 +278,20 @@ class Lending(Generic[C]):
                     waiter.set_result(slot)
                     return
             slot.state = IDLE
-            slot.trusted_until = engine.trust(slot, now)
-            books.idle.append(slot)
+            engine.trust(slot, now)
+            self._idle.append(slot)
 
-    def release_dropped(self, slot: Slot[C]) -> None:
-        """Take back what nobody holds any more. Called by a finaliser, in any thread."""
-        if slot.state is not IN_USE or self._engine.phase is Phase.DISOWNED:
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._take_back, slot)
-        except RuntimeError:  # the loop is closed: nobody is left to be served
-            self._engine.retirement.abort(slot)
+    def _dropped(self, hold: weakref.ref[Hold[C]]) -> None:
+        """Nobody has this hold any more, and it was not given back. Called by a finaliser, in any thread."""
+        for slot in list(self._books.slots):
+            if slot.holder is hold and slot.state is IN_USE and self._engine.phase is not Phase.DISOWNED:
+                try:
+                    self._loop.call_soon_threadsafe(self._take_dropped, slot, hold)
+                except RuntimeError:  # the loop is closed: nobody is left to be served
+                    self._engine.retirement.abort(slot)
 
-    def _take_back(self, slot: Slot[C]) -> None:
-        if slot.state is IN_USE:
+    def _take_dropped(self, slot: Slot[C], hold: weakref.ref[Hold[C]]) -> None:
+        if slot.state is IN_USE and slot.holder is hold:
             self._engine.log.warning(
                 "pool %s: a connection was dropped without being released and is taken back: %s",
                 self._engine.name,
@@ -242,3 +303,13 @@ class Lending(Generic[C]):
         if self._observed:
             cancelled = isinstance(error, asyncio.CancelledError)
             self._engine.emit(CheckoutFailed, waited=waited, error=None if cancelled else error)
+
+
+def _frames_of_ours() -> int:
+    """How many frames up from `lend` the first one is that is not dbcore's, for whoever called `checkout`."""
+    depth = 2
+    frame = frame_at(2)
+    while frame.f_back is not None and (frame.f_globals.get("__package__") or "").partition(".")[0] == "dbcore":
+        frame = frame.f_back
+        depth += 1
+    return depth

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import enum
 import math
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from dbcore.events import CloseReason
+from dbcore.pool import Hold
 
 __all__ = ["Books", "Slot", "State"]
 
@@ -33,10 +35,13 @@ class Slot(Generic[C]):
     """One unit of capacity, with all that the pool knows about the connection in it."""
 
     __slots__ = (
+        "awaited",
         "born",
         "code",
         "connection",
         "expires",
+        "fresh_until",
+        "holder",
         "idle_since",
         "instruction",
         "leave",
@@ -46,7 +51,6 @@ class Slot(Generic[C]):
         "since",
         "state",
         "suspect",
-        "task",
         "trusted_until",
         "warned",
     )
@@ -65,20 +69,23 @@ class Slot(Generic[C]):
         """When the connection was last known to work."""
         self.trusted_until = math.inf
         """Until then an idle connection is handed out without being asked first."""
+        self.fresh_until = -math.inf
+        """Until then, and that is never later, not even a look at it is needed."""
         self.suspect = False
         """Another connection was found dead after this one was last proven."""
         self.on_probation = False
         """A suspect that is being pinged: counted as resetting, but nobody should rely on it."""
         self.leave: CloseReason | None = None
         """Why the connection must not be used again, once its holder lets go."""
-        self.scoped = False
+        self.scoped = True
         """The holder releases it in the task that took it."""
-        self.task: Any = None
-        """Weak reference to the holder's task."""
+        self.holder: weakref.ref[Hold[C]] | None = None
         self.code: Any = None
         self.instruction = 0
         """Code object and instruction of the checkout: the line is worked out when somebody asks."""
         self.warned = False
+        self.awaited = False
+        """There is something to do when its holder lets go: it has to leave, or was reported as a leak."""
 
 
 class Waiter(Protocol):
@@ -113,7 +120,7 @@ class Books(Generic[C, W]):
         self.newest_first = newest_first
         self.slots: dict[Slot[C], None] = {}  # a set in the order of birth, so that a run can be repeated
         self.idle: deque[Slot[C]] = deque()
-        self.waiters: OrderedDict[W, Any] = OrderedDict()  # leaves in O(1) from any place; the value is the task
+        self.waiters: OrderedDict[W, Any] = OrderedDict()  # leaves in O(1) from any place; the values are `line`'s
         self.connecting = 0
         self.resetting = 0
         self.closing = 0
@@ -190,7 +197,7 @@ class Books(Generic[C, W]):
         for slot in self.slots:
             if slot.state is not State.CONNECTING:
                 slot.suspect = True
-                slot.trusted_until = -math.inf
+                slot.trusted_until = slot.fresh_until = -math.inf
 
     # -- waiters -------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ async def stop(engine: Engine[Any]) -> None:
     engine.connecting.cancel_retry()
     engine.opened.failed(closed(engine.name))
     engine.lending.fail_waiters(closed(engine.name))
+    engine.lending.line.close()
     for slot in list(engine.books.idle):
         engine.retirement.retire(slot, "stopped")
     for task in engine.tasks("connect"):

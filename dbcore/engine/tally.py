@@ -16,7 +16,6 @@ class Tally:
 
     __slots__ = (
         "cancelled",
-        "checkouts",
         "closed_for",
         "connect_failures",
         "connect_seconds",
@@ -30,12 +29,12 @@ class Tally:
     )
 
     def __init__(self) -> None:
-        self.checkouts = self.waited = self.timeouts = self.cancelled = self.refused = 0
+        self.waited = self.timeouts = self.cancelled = self.refused = 0
         self.connects = self.connect_failures = self.resets = self.pings = 0
         self.closed_for: dict[CloseReason, int] = {}
         self.wait_seconds = self.connect_seconds = 0.0
 
-    def stats(self, books: Books[Any, Any], min_size: int) -> Stats:
+    def stats(self, books: Books[Any, Any], checkouts: int, min_size: int) -> Stats:
         """Return counters and gauges of this moment."""
         closed_for = self.closed_for
         return Stats(
@@ -48,7 +47,7 @@ class Tally:
             waiting=len(books.waiters),
             min_size=min_size,
             max_size=books.max_size,
-            checkouts=self.checkouts,
+            checkouts=checkouts,
             waited=self.waited,
             timeouts=self.timeouts,
             cancelled=self.cancelled,

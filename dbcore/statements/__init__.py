@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dbcore.statements.blame import blaming
 from dbcore.statements.chunks import chunked
 from dbcore.statements.decode import Decoder, decoder
 from dbcore.statements.parse import SqlReader, compile_sql, reader, split, words
 from dbcore.statements.rows import Row, row_shape
 from dbcore.statements.statement import Params, Statement
-from dbcore.statements.values import Json, encode_duration, encode_json, plain
+from dbcore.statements.values import Json, JsonString, encode_duration, encode_json, is_large, plain
 
 __all__ = [
     "Decoder",
     "Json",
+    "JsonString",
     "Params",
     "Row",
     "SqlReader",
     "Statement",
+    "blaming",
     "chunked",
     "compile_sql",
     "decoder",
     "encode_duration",
     "encode_json",
+    "is_large",
     "plain",
     "reader",
     "row_shape",

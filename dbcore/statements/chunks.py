@@ -12,6 +12,8 @@ __all__ = ["chunked"]
 
 Row = Sequence[Any]
 
+_PLAIN = frozenset({tuple, list})
+
 
 async def chunked(rows: Iterable[Row] | AsyncIterable[Row], size: int, width: int) -> AsyncGenerator[list[Row], None]:
     """Yield lists of `size` rows, the last one shorter, never an empty one: what `insert_many` of a driver feeds on.
@@ -45,6 +47,8 @@ def _is_row(row: object) -> bool:
 
 
 def _check(chunk: list[Row], done: int, width: int) -> None:
+    if _PLAIN.issuperset(map(type, chunk)) and set(map(len, chunk)) == {width}:
+        return
     for number, row in enumerate(chunk, done + 1):
         kind = type(row)
         if kind is not tuple and kind is not list and not _is_row(row):

@@ -13,6 +13,7 @@ from dbcore.errors import DecodeError
 from dbcore.statements.explain import describe
 from dbcore.statements.rows import Row, row_shape
 from dbcore.statements.targets import Target
+from dbcore.statements.values import JsonString
 
 __all__ = ["Decoder", "decoder"]
 
@@ -157,7 +158,7 @@ class _Decoder(Generic[T]):
             if name is None:
                 return None
             place = len(self._columns) - 1 - self._columns[::-1].index(name)
-        return place if isinstance(rows[row][place], str) else None
+        return place if _may_be_json(rows[row][place]) else None
 
     def _parsed(self, rows: Rows) -> Rows:
         return [
@@ -177,8 +178,12 @@ def _row_shaper(columns: tuple[str, ...], only: frozenset[str] | None) -> Callab
     return lambda rows: [{name: row[place] for name, place in wanted} for row in rows]
 
 
+def _may_be_json(value: Any) -> bool:
+    return isinstance(value, str) and not isinstance(value, JsonString)
+
+
 def _from_text(value: Any) -> Any:
-    if not isinstance(value, str):
+    if not _may_be_json(value):
         return value
     try:
         return from_json(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from enum import Enum
 from operator import itemgetter
 from types import NoneType
 from typing import Any, NoReturn, cast, overload
@@ -12,13 +11,13 @@ from typing import Any, NoReturn, cast, overload
 from dbcore.driver import Syntax
 from dbcore.errors import QueryError
 from dbcore.statements.scan import Placeholder, Scan, scan
+from dbcore.statements.values import INT_MAX, INT_MIN, is_large
 
 __all__ = ["Params", "Statement", "build"]
 
 Params = Sequence[Any] | Mapping[str, Any]
 """Parameters of one statement: a sequence for `$1, $2, ...`, a mapping for `:name`."""
 
-_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _MOST = 65_535
 """The highest placeholder: above what any database takes, and low enough to list what is missing."""
 _NO_INTS = frozenset({str, float, bool, NoneType, bytes})
@@ -67,9 +66,9 @@ class Statement:
         for value in params:
             kind = value.__class__
             if kind is int:
-                if not _INT_MIN <= value <= _INT_MAX:
+                if not INT_MIN <= value <= INT_MAX:
                     raise self._too_large(params)
-            elif kind not in _NO_INTS and _is_large(value):
+            elif kind not in _NO_INTS and is_large(value):
                 raise self._too_large(params)
         if self._order is not None:
             params = self._order(params)
@@ -120,18 +119,12 @@ class Statement:
         )
 
     def _too_large(self, params: Sequence[Any]) -> QueryError:
-        at = next(place for place, value in enumerate(params) if _is_large(value))
+        at = next(place for place, value in enumerate(params) if is_large(value))
         name = f"${at + 1}" if self._names is None else f":{self._names[at]}"
         return self._error(f"the int given for {name} does not fit into 64 bits; send a Decimal or a str")
 
     def _error(self, message: str) -> QueryError:
         return QueryError(message, sql=self.sql)
-
-
-def _is_large(value: object) -> bool:
-    while isinstance(value, Enum):
-        value = value.value
-    return isinstance(value, int) and not _INT_MIN <= value <= _INT_MAX
 
 
 def _listed(names: Any) -> str:

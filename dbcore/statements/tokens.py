@@ -56,6 +56,8 @@ def token_pattern(syntax: Syntax) -> re.Pattern[str]:
         _quoted('"', backslash=backslash and syntax.double_quote_strings),
         _quoted("`"),
     ]
+    if syntax.bracket_identifiers:
+        quoted.append(r"\[[^\]]*+\]?")
     if syntax.escape_strings:
         quoted.append(_escape_string())
     if syntax.dollar_quotes:

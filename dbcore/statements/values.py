@@ -10,16 +10,17 @@ from pydantic_core import PydanticSerializationError, core_schema, from_json, to
 
 from dbcore.errors import QueryError
 
-__all__ = ["Json", "encode_duration", "encode_json", "plain"]
+__all__ = ["INT_MAX", "INT_MIN", "Json", "JsonString", "encode_duration", "encode_json", "is_large", "plain"]
+
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
 @final
 class Json:
     """Send `value` as JSON, whatever it is: `Json([1, 2])`, `Json("text")`, `Json(None)`. A `dict` needs no wrapper.
 
-    As `into`, it gives the value back in its wrapper. A text is read as JSON then, and as itself where it is none:
-    with a database that hands JSON over decoded, a JSON string that reads like JSON (`"12"`) comes back as what it
-    reads like. Immutable; equal when the values are; hashable when the value is.
+    As `into`, it gives the value back in its wrapper: a text is read as JSON then, and as itself where it is none.
+    Immutable; equal when the values are; hashable when the value is.
     """
 
     # No dataclass: as one it would be written out as an object with a field "value" where it stands inside of JSON.
@@ -62,9 +63,20 @@ def _unwrapped(value: Any) -> Any:
     raise TypeError(f"no JSON form for {type(value).__qualname__}")
 
 
+class JsonString(str):
+    """A string that a driver's library took out of JSON. A text like any other, but `into` reads no JSON in it again.
+
+    For drivers whose library hands JSON over decoded: without it the JSON string `"12"` would become the number 12.
+    """
+
+    __slots__ = ()
+
+
 def _read_json(raw: Any) -> Json:
     if isinstance(raw, Json):
         return raw
+    if isinstance(raw, JsonString):
+        return Json(str(raw))
     if isinstance(raw, str):
         try:
             return Json(from_json(raw))
@@ -102,3 +114,9 @@ def plain(value: Any) -> Any:
     while isinstance(value, Enum):
         value = value.value
     return value
+
+
+def is_large(value: Any) -> bool:
+    """Say whether a value, or that of an enum member, is an int beyond 64 bits, which no driver sends."""
+    value = plain(value)
+    return isinstance(value, int) and not INT_MIN <= value <= INT_MAX

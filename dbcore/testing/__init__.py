@@ -2,9 +2,13 @@
 
 from dbcore.testing.clock import DeadlockError, RunawayError, VirtualLoop, run, settled, virtual
 from dbcore.testing.fake import Answer, Answers, NativeError, ScriptedSettings, scripted_driver
+from dbcore.testing.fake_database import FakeDatabase
+from dbcore.testing.fake_driver import RecordedCall, RecordedTransaction
+from dbcore.testing.fake_lines import UnexpectedStatement
 from dbcore.testing.plans import Gate, Plan, Step, fails, hangs, passes, says_no, says_yes, slow, waits
 from dbcore.testing.pools import ScriptedPool, scripted_pool
 from dbcore.testing.proxy import FaultProxy
+from dbcore.testing.sandbox import sandbox
 from dbcore.testing.schedules import Explored, ShuffledLoop, explore, run_schedule
 from dbcore.testing.script import Call, FakeConnection, HookName, Outcome, Script
 
@@ -15,18 +19,22 @@ __all__ = [
     "DeadlockError",
     "Explored",
     "FakeConnection",
+    "FakeDatabase",
     "FaultProxy",
     "Gate",
     "HookName",
     "NativeError",
     "Outcome",
     "Plan",
+    "RecordedCall",
+    "RecordedTransaction",
     "RunawayError",
     "Script",
     "ScriptedPool",
     "ScriptedSettings",
     "ShuffledLoop",
     "Step",
+    "UnexpectedStatement",
     "VirtualLoop",
     "explore",
     "fails",
@@ -34,6 +42,7 @@ __all__ = [
     "passes",
     "run",
     "run_schedule",
+    "sandbox",
     "says_no",
     "says_yes",
     "scripted_driver",

@@ -9,30 +9,51 @@ from typing import Any
 from dbcore.config import PoolSettings, Startup
 from dbcore.engine import start_pool
 from dbcore.events import Observer
-from dbcore.pool import PoolOps
+from dbcore.pool import Hold, Lender, NotLent, PoolOps, Release
 from dbcore.stats import Stats
 from dbcore.testing.script import FakeConnection, Script
 
 __all__ = ["ScriptedPool", "scripted_pool"]
 
 
+class _Scoped(Hold[FakeConnection]):
+    """A hold that is its own release."""
+
+    __slots__ = ("_lender",)
+
+    def __init__(self, lender: Lender[FakeConnection]) -> None:
+        self._lender = lender
+        self.lent = NotLent()
+
+    def __call__(self) -> None:
+        self._lender.take_back(self, NotLent())
+
+
 class ScriptedPool:
     """A `Pool` whose every capability is there, so that a test need not ask."""
 
     def __init__(self, pool: PoolOps[FakeConnection], script: Script, settings: PoolSettings) -> None:
-        if pool.try_checkout is None or pool.scoped_checkout is None:
-            raise AssertionError("bug: the engine's pools have all of it")
-        if pool.stats is None or pool.holders is None or pool.drain is None:
+        if pool.lender is None or pool.stats is None or pool.holders is None or pool.drain is None:
             raise AssertionError("bug: the engine's pools have all of it")
         self.checkout = pool.checkout
-        self.try_checkout = pool.try_checkout
-        self.scoped_checkout = pool.scoped_checkout
+        self._lender = pool.lender
         self.stop = pool.stop
         self.drain = pool.drain
         self.stats = pool.stats
         self.holders = pool.holders
         self.script = script
         self.settings = settings
+
+    def try_checkout(self) -> tuple[FakeConnection, Release] | None:
+        """Take a connection as dbcore's own face does, if that needs no waiting."""
+        hold = _Scoped(self._lender)
+        return (hold.lent.connection, hold) if self._lender.try_lend(hold, 2) else None
+
+    async def scoped_checkout(self, timeout: float | None = None) -> tuple[FakeConnection, Release]:
+        """Take a connection as dbcore's own face does: it will be released in this task."""
+        hold = _Scoped(self._lender)
+        await self._lender.lend(hold, timeout, 2)
+        return hold.lent.connection, hold
 
     @property
     def gauges(self) -> tuple[int, int, int, int, int, int]:

@@ -13,6 +13,7 @@ counts what is open, and looks for misuse. It never takes the engine's word for 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Literal
 
 from dbcore.driver import Hooks
 from dbcore.errors import DbConnectionError
-from dbcore.pool import PoolOps, Release
+from dbcore.pool import Hold, Lender, NotLent, PoolOps, Release
 from dbcore.testing.plans import Plan, Step, fresh, perform
 
 __all__ = ["Call", "FakeConnection", "HookName", "Outcome", "Script"]
@@ -146,10 +147,9 @@ class Script:
 
     def watch(self, pool: PoolOps[FakeConnection]) -> PoolOps[FakeConnection]:
         """The same pool, but the script sees what is handed out and given back, and may find fault with it."""
-        ask, ask_scoped = pool.try_checkout, pool.scoped_checkout
 
-        def see(taken: tuple[FakeConnection, Release]) -> tuple[FakeConnection, Release]:
-            connection, release = taken
+        async def checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:
+            connection, release = await pool.checkout(timeout)
             self._handed_out(connection)
             kept = True
 
@@ -161,26 +161,27 @@ class Script:
 
             return connection, give_back
 
-        async def checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:
-            return see(await pool.checkout(timeout))
+        lender = None if pool.lender is None else self._watched(pool.lender)
+        return dataclasses.replace(pool, checkout=checkout, lender=lender)
 
-        async def scoped_checkout(timeout: float | None = None) -> tuple[FakeConnection, Release]:
-            return see(await (ask_scoped or pool.checkout)(timeout))
+    def _watched(self, lender: Lender[FakeConnection]) -> Lender[FakeConnection]:
+        def try_lend(hold: Hold[FakeConnection], depth: int) -> bool:
+            if not lender.try_lend(hold, depth + 1):
+                return False
+            self._handed_out(hold.lent.connection)
+            return True
 
-        def try_checkout() -> tuple[FakeConnection, Release] | None:
-            taken = None if ask is None else ask()
-            return None if taken is None else see(taken)
+        async def lend(hold: Hold[FakeConnection], timeout: float | None, depth: int) -> None:
+            await lender.lend(hold, timeout, depth + 1)
+            self._handed_out(hold.lent.connection)
 
-        return PoolOps(
-            checkout=checkout,
-            stop=pool.stop,
-            try_checkout=None if ask is None else try_checkout,
-            scoped_checkout=None if ask_scoped is None else scoped_checkout,
-            admit=pool.admit,
-            stats=pool.stats,
-            holders=pool.holders,
-            drain=pool.drain,
-        )
+        def take_back(hold: Hold[FakeConnection], place: NotLent) -> None:
+            if hold.lent.state is not None:
+                hold.lent.connection.held = False
+            lender.take_back(hold, place)
+
+        # This one is told of every look at the connection, so none of its holds is unused.
+        return Lender(try_lend=try_lend, lend=lend, take_back=take_back, take_back_unused=take_back)
 
     async def run_query(self, connection: FakeConnection) -> None:
         """Take the time of a statement, and fail if the plan `query` or the state of the connection says so."""

@@ -58,7 +58,7 @@ def test_a_config_with_seven_mistakes_reports_all_seven(tmp_path: Path, caplog: 
     assert found["default"].cure == "Did you mean 'main'?"
     assert found["connections.reports.hots"].cure == "Did you mean 'host'?"
     assert "pip" not in found["connections.other.driver"].cure
-    assert "Installed: alpha, beta" in found["connections.other.driver"].cure
+    assert all(name in found["connections.other.driver"].cure for name in ("Installed:", "alpha", "beta"))
     shown = (
         "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(caught.value.args) + caplog.text
     )

@@ -73,63 +73,6 @@ async def test_cancelled_twice_it_leaves_and_nobody_gets_the_connection_dirty(
             assert database.stats().connects == 1, "it was reset, not dropped"
 
 
-async def test_cancelled_at_any_moment_a_transaction_is_whole_or_not_at_all(place: Place) -> None:
-    async def work(database: db.Database, number: int) -> None:
-        async with database.transaction() as tx:
-            await tx.execute(INSERT, [2 * number, "first half"])
-            await tx.execute(INSERT, [2 * number + 1, "second half"])
-
-    async with place.items(pool={"max_size": 2}) as database:
-        for turns in range(60):
-            task = asyncio.create_task(work(database, turns))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.wait([task])
-        halves = [row.id for row in await database.fetch_all("SELECT id FROM items ORDER BY id")]
-        assert [number // 2 for number in halves[::2]] == [number // 2 for number in halves[1::2]]
-        await until(lambda: database.stats().idle == database.stats().size)
-        assert database.stats().size <= 2
-
-
-async def test_a_cancelled_savepoint_leaves_the_outer_block_to_decide(place: Place) -> None:
-    inside = asyncio.Event()
-
-    async def work(database: db.Database) -> None:
-        async with database.transaction() as tx:
-            await tx.execute(INSERT, [1, "outer"])
-            with pytest.raises(asyncio.CancelledError):
-                async with tx.transaction():
-                    await tx.execute(INSERT, [2, "inner"])
-                    inside.set()
-                    await asyncio.Event().wait()
-            await tx.execute(INSERT, [3, "after"])
-
-    async with place.items() as database:
-        task = asyncio.create_task(work(database))
-        await inside.wait()
-        task.cancel()
-        await task
-        assert [row.id for row in await database.fetch_all("SELECT id FROM items ORDER BY id")] == [1, 3]
-
-
-async def test_a_cancelled_begin_leaves_nothing(place: Place) -> None:
-    async def work(database: db.Database) -> None:
-        async with database.transaction() as tx:
-            await tx.execute(INSERT, [1, "x"])
-
-    async with place.items(pool={"max_size": 1}) as database:
-        for turns in range(10):
-            task = asyncio.create_task(work(database))
-            for _ in range(turns % 4):
-                await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.wait([task])
-            await database.execute("DELETE FROM items")
-        async with database.connection() as connection:
-            assert not connection.in_transaction
-
-
 # -- to the step, with a driver that does what it is told --------------------------------------------------------------
 
 

@@ -22,8 +22,9 @@ SCHEMA = """
         id INTEGER PRIMARY KEY,
         code TEXT NOT NULL,
         owner INTEGER REFERENCES owners (id),
-        size INTEGER CONSTRAINT size_is_small CHECK (size < 10),
-        UNIQUE (code)
+        size INTEGER,
+        UNIQUE (code),
+        CONSTRAINT size_is_small CHECK (size < 10)
     );
     INSERT INTO owners VALUES (1);
     INSERT INTO things VALUES (1, 's3cret-value', 1, 1);
@@ -86,7 +87,8 @@ async def test_a_column_that_may_not_be_null_is_named(place: Place) -> None:
         await database.execute_script(SCHEMA)
         with pytest.raises(db.ConstraintError) as caught:
             await database.execute("UPDATE things SET code = $1", [None])
-    assert (caught.value.table, caught.value.columns) == ("things", ("code",))
+    assert caught.value.columns == ("code",)
+    assert caught.value.table == ("things" if place.names_tables else None)
 
 
 async def test_several_columns_of_a_unique_constraint(place: Place) -> None:
@@ -96,7 +98,7 @@ async def test_several_columns_of_a_unique_constraint(place: Place) -> None:
         with pytest.raises(db.ConstraintError) as caught:
             await database.execute("INSERT INTO pairs VALUES (1, 2)")
     assert caught.value.kind == "unique"
-    assert caught.value.table == "pairs"
+    assert caught.value.table == ("pairs" if place.names_tables else None)
     assert caught.value.columns in (("a", "b"), ())
 
 
@@ -115,7 +117,7 @@ async def test_a_constraint_is_the_same_error_whatever_met_it(place: Place, meth
                     insert = "INSERT INTO items VALUES (1, 's3cret-value');"
                     await database.execute_script(insert + insert)
     assert caught.value.kind == "unique"
-    assert caught.value.table == "items"
+    assert caught.value.table == ("items" if place.names_tables else None)
     assert caught.value.driver == place.driver
     assert SECRET not in shown(caught.value)
 

@@ -255,18 +255,6 @@ async def test_stop_waits_for_who_still_holds_a_connection(place: Place) -> None
         assert ask("SELECT count(*) FROM items") == [(1,)]
 
 
-async def test_stop_fails_those_who_wait(place: Place) -> None:
-    """Laws: J2."""
-    async with place.open(pool={"max_size": 1}) as database:
-        async with database.connection():
-            waiting = asyncio.create_task(database.fetch_value("SELECT 1"))
-            await until(lambda: database.stats().waiting)
-            stopping = asyncio.create_task(database.stop())
-            with pytest.raises(db.PoolClosed):
-                await waiting
-        await stopping
-
-
 async def test_stop_cuts_off_who_never_lets_go_and_says_whom(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     """Laws: J4."""
     async with place.open(pool={"stop_timeout": 0.1, "max_size": 2}) as database:

@@ -11,9 +11,12 @@ ROWS = 1_000_000
 HEAP = 20 * 2**20
 """Bytes of Python's heap that such a stream may take at most; all of the rows are four times as much."""
 
+COUNTING = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) SELECT i FROM n"
 SERIES = {
-    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) SELECT i FROM n",
+    "sqlite": COUNTING,
+    "mysql": COUNTING,
     "postgres": "SELECT i FROM generate_series(1, $1::int) AS n(i)",
+    "asyncpg": "SELECT i FROM generate_series(1, $1::int) AS n(i)",
 }
 
 

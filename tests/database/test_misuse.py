@@ -106,13 +106,6 @@ async def test_the_statistics_of_a_stopped_pool_are_there_and_show_no_connection
     assert database.holders() == ()
 
 
-async def test_a_raw_checkout_after_stop_is_refused(place: Place) -> None:
-    async with place.open() as database:
-        pool = database.pool
-    with pytest.raises(db.PoolClosed):
-        await pool.checkout()
-
-
 # -- after release -----------------------------------------------------------------------------------------------------
 
 
@@ -120,7 +113,7 @@ async def test_a_connection_is_refused_after_its_release_with_the_place_of_it(pl
     """Laws: K4, K7."""
     async with place.open() as database:
         async with database.connection() as connection:
-            pass
+            await connection.execute("SELECT 1")
         for use in (
             lambda: connection.execute("SELECT 1"),
             lambda: connection.batch([("SELECT 1", ())]),
@@ -139,25 +132,23 @@ async def test_a_connection_is_refused_after_its_release_with_the_place_of_it(pl
         assert database.stats().in_use == 0
 
 
+async def test_a_connection_that_nobody_used_is_refused_after_its_release_as_well(place: Place) -> None:
+    async with place.open() as database:
+        async with database.connection() as connection:
+            pass
+        with pytest.raises(db.UsageError, match="released at the end of its block"):
+            await connection.execute("SELECT 1")
+        with pytest.raises(db.UsageError, match="once"):
+            await connection.__aenter__()
+        assert "released" in repr(connection)
+
+
 async def test_the_connection_of_a_transaction_is_refused_after_its_end(place: Place) -> None:
     async with place.open() as database:
         async with database.transaction() as tx:
             pass
         with pytest.raises(db.UsageError, match=r"released at .*test_misuse\.py:"):
             await tx.execute("SELECT 1")
-
-
-async def test_a_stale_connection_does_not_touch_the_next_holder(place: Place) -> None:
-    """Laws: K5."""
-    async with place.open(pool={"max_size": 1}) as database:
-        async with database.connection() as stale:
-            pass
-        async with database.transaction() as tx:
-            with pytest.raises(db.UsageError):
-                await stale.rollback()
-            with pytest.raises(db.UsageError):
-                await stale.execute("ROLLBACK")
-            assert tx.in_transaction
 
 
 async def test_a_connection_object_is_taken_once(place: Place) -> None:

@@ -85,7 +85,7 @@ async def main():
             print([row.id async for row in rows])
         print(await database.execute_many("UPDATE accounts SET cents = $2 WHERE id = $1", [(1, 5), (2, 6)]))
         account = await database.fetch_one(
-            "SELECT id, owner, CAST(cents AS TEXT) AS balance FROM accounts WHERE id = :id", {"id": 1}, into=Account
+            "SELECT id, owner, CAST(cents AS DECIMAL) AS balance FROM accounts WHERE id = :id", {"id": 1}, into=Account
         )
         print(account)
         (first, second) = await database.batch([("SELECT 1 AS one", ()), ("SELECT $1 AS two", ["zwei"])])
@@ -99,7 +99,8 @@ async def main():
 
 
 asyncio.run(main())
-libraries = {"psycopg", "aiosqlite", "dbcore_postgres", "dbcore_sqlite", "dbcore_asyncpg", "asyncpg"}
+libraries = {"psycopg", "aiosqlite", "asyncpg", "asyncmy"}
+libraries |= {"dbcore_postgres", "dbcore_sqlite", "dbcore_asyncpg", "dbcore_mysql"}
 print(sorted(libraries & set(sys.modules)), file=sys.stderr)
 """
 
@@ -129,7 +130,8 @@ def test_one_program_runs_unchanged_with_another_url(place: Place, tmp_path: Pat
 LOADED = """
 import json, sys
 {statement}
-names = {"psycopg", "aiosqlite", "dbcore_postgres", "dbcore_sqlite"}
+names = {"psycopg", "aiosqlite", "asyncpg", "asyncmy"}
+names |= {"dbcore_postgres", "dbcore_sqlite", "dbcore_asyncpg", "dbcore_mysql"}
 print(json.dumps(sorted(names & set(sys.modules))))
 """
 

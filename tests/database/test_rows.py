@@ -115,7 +115,7 @@ async def test_a_row_is_a_tuple_with_names(place: Place) -> None:
 
 async def test_column_names_win_over_the_names_of_a_tuple(place: Place) -> None:
     async with place.items() as database:
-        row = await database.fetch_one("SELECT count(*) AS count, 7 AS index FROM items".replace("index", '"index"'))
+        row = await database.fetch_one(f"SELECT count(*) AS count, 7 AS {place.quoted('index')} FROM items")
         assert (row.count, row.index) == (0, 7)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import dbcore as db
+from dbcore.events import CheckoutFailed, Event
 from dbcore.testing import (
     FakeConnection,
     Script,
@@ -105,6 +106,15 @@ async def test_several_statements_join_the_transaction_that_is_open_and_doom_it(
 
 
 @virtual
+async def test_one_of_several_statements_is_named_as_it_was_written() -> None:
+    driver = scripted_driver(Script(), {"write": 1, "two $1": db.QueryError("refused")})
+    async with db.open("scripted://", driver=driver) as database:
+        with pytest.raises(db.QueryError, match="refused") as caught:
+            await database.batch([("write", ()), ("two :n", {"n": 1}), ("write", ())])
+        assert caught.value.sql == "two :n"
+
+
+@virtual
 async def test_insert_many_is_an_insert_for_each_row() -> None:
     async def rows() -> AsyncIterator[tuple[int, str]]:
         yield 1, "a"
@@ -164,6 +174,8 @@ class Foreign:
     def __init__(self, script: Script, *, refuses: db.DbError | None = None) -> None:
         self.script = script
         self.refuses = refuses
+        self.shut: BaseException | None = None
+        """What the gate says to everybody, after a while."""
         self.released = 0
         self.inside = 0
 
@@ -179,6 +191,9 @@ class Foreign:
         pass
 
     async def admit(self, timeout: float | None) -> db.Release:
+        if self.shut is not None:
+            await asyncio.sleep(0.25)
+            raise self.shut
         self.inside += 1
         return self._let_out
 
@@ -223,6 +238,23 @@ async def test_writers_pass_the_gate_before_their_checkout_and_readers_do_not() 
         assert pool.inside == 0
         async with database.transaction(read_only=True):
             assert pool.inside == 0
+
+
+@virtual
+async def test_observers_hear_of_a_writer_that_the_gate_does_not_let_in() -> None:
+    pool, events = Foreign(Script()), list[Event]()
+    async with db.open("scripted://", driver=pool.driver(gated=True), observe=events.append) as database:
+        pool.shut = db.PoolTimeout("other writers were in front", reason="writers")
+        with pytest.raises(db.PoolTimeout) as caught:
+            async with database.transaction():
+                pass
+        assert events == [CheckoutFailed(pool="main", waited=0.25, error=caught.value)]
+        assert caught.value.driver is not None
+        pool.shut = asyncio.CancelledError()
+        with pytest.raises(asyncio.CancelledError):
+            async with database.transaction():
+                pass
+        assert events[1:] == [CheckoutFailed(pool="main", waited=0.25, error=None)]
 
 
 @virtual

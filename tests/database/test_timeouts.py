@@ -13,37 +13,6 @@ from dbcore.events import Event, StatementFinished
 from dbcore.testing import NativeError, Script, hangs, scripted_driver, virtual
 
 
-async def test_a_statement_that_takes_too_long_is_ended(place: Place) -> None:
-    async with place.open() as database, database.connection() as connection:
-        with pytest.raises(db.QueryTimeout, match=r"0\.05 s") as caught:
-            await connection.execute(place.endless, timeout=0.05)
-        assert caught.value.sql == place.endless
-        assert caught.value.driver == place.driver
-        assert isinstance(caught.value, TimeoutError)
-        assert await connection.fetch_value("SELECT 1") == 1
-
-
-async def test_the_statement_timeout_of_the_config_holds_unless_another_is_given(place: Place) -> None:
-    async with place.open(statement_timeout=0.05) as database:
-        with pytest.raises(db.QueryTimeout, match=r"0\.05 s"):
-            await database.fetch_all(place.endless)
-        with pytest.raises(db.QueryTimeout, match=r"0\.07 s"):
-            await database.fetch_all(place.endless, timeout=0.07)
-        assert await database.fetch_value("SELECT 1") == 1
-
-
-async def test_every_method_has_a_timeout(place: Place) -> None:
-    async with place.items() as database, database.connection() as connection:
-        with pytest.raises(db.QueryTimeout):
-            await connection.fetch_value(place.endless, timeout=0.03)
-        with pytest.raises(db.QueryTimeout):
-            await connection.batch([("SELECT 1", ()), (place.endless, ())], timeout=0.03)
-        with pytest.raises(db.QueryTimeout):
-            await connection.execute_script(f"SELECT 1; {place.endless}", timeout=0.03)
-        assert not connection.in_transaction
-        assert await connection.fetch_value("SELECT 1") == 1
-
-
 async def test_a_timeout_leaves_no_work_at_the_database(place: Place) -> None:
     """A write that is cut short has let go of its locks when the error is raised."""
     slow_write = f"INSERT INTO items SELECT 1, 'x' FROM ({place.endless}) AS never"
@@ -53,18 +22,6 @@ async def test_a_timeout_leaves_no_work_at_the_database(place: Place) -> None:
         with place.outside() as ask:
             ask("INSERT INTO items VALUES (2, 'y')")
         assert await connection.fetch_all("SELECT id FROM items") == [(2,)]
-
-
-async def test_a_cancelled_statement_leaves_the_connection_usable(place: Place) -> None:
-    """Laws: E7."""
-    async with place.open() as database, database.connection() as connection:
-        for _ in range(5):
-            task = asyncio.create_task(connection.execute(place.endless))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert await connection.fetch_value("SELECT 1") == 1
 
 
 async def test_a_statement_cancelled_twice_does_not_reach_the_next_holder(place: Place) -> None:
@@ -85,24 +42,6 @@ async def test_a_statement_cancelled_twice_does_not_reach_the_next_holder(place:
                 await task
             assert await database.fetch_value("SELECT 1") == 1
         assert database.stats().size == 1
-
-
-async def test_a_timeout_inside_of_a_transaction_rolls_it_back(place: Place) -> None:
-    async with place.items() as database:
-        with pytest.raises(db.QueryTimeout):
-            async with database.transaction() as tx:
-                await tx.execute("INSERT INTO items VALUES (1, 'a')")
-                await tx.execute(place.endless, timeout=0.05)
-        assert await database.fetch_value("SELECT count(*) FROM items") == 0
-
-
-async def test_somebody_elses_timeout_is_no_query_timeout(place: Place) -> None:
-    async with place.open() as database:
-        with pytest.raises(TimeoutError) as caught:
-            async with asyncio.timeout(0.05):
-                await database.execute(place.endless, timeout=60)
-        assert not isinstance(caught.value, db.DbError)
-        assert await database.fetch_value("SELECT 1") == 1
 
 
 @virtual

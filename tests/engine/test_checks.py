@@ -152,6 +152,7 @@ async def test_a_connection_whose_local_state_gives_doubt_is_pinged_at_once() ->
     """Laws: G1."""
     script = Script()
     async with scripted_pool(script, max_size=1) as pool:
+        await asyncio.sleep(0.5)
         script.is_usable.then(says_no())
         connection, release = await pool.checkout()
         assert connection.id == 1
@@ -160,11 +161,22 @@ async def test_a_connection_whose_local_state_gives_doubt_is_pinged_at_once() ->
 
 
 @virtual
+async def test_a_connection_that_was_in_use_a_moment_ago_is_not_looked_at_again() -> None:
+    script = Script()
+    async with scripted_pool(script, max_size=1) as pool:
+        for seconds, looks in ((0.0005, 0), (0.0005, 0), (0.002, 1), (0.0005, 1)):
+            await asyncio.sleep(seconds)
+            (await pool.checkout())[1]()
+            assert len(script.of("is_usable")) == looks
+
+
+@virtual
 async def test_without_a_ping_local_state_decides() -> None:
     """Laws: G1, F1."""
     script = Script()
     made = await start_pool(script.hooks(ping=False), PoolSettings(max_size=2), name="test")
     pool = script.watch(made)
+    await asyncio.sleep(0.5)
     script.connections[0].noticed = True
     connection, release = await pool.checkout(1)
     assert connection.id == 2

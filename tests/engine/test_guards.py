@@ -18,7 +18,7 @@ import pytest
 from dbcore.config import PoolSettings
 from dbcore.engine import start_pool
 from dbcore.errors import UsageError
-from dbcore.pool import PoolOps
+from dbcore.pool import Hold, PoolOps
 from dbcore.testing import FakeConnection, Script, Step, VirtualLoop, passes, run, scripted_pool, settled, virtual
 
 Pool = PoolOps[FakeConnection]
@@ -62,9 +62,9 @@ def test_use_without_any_loop_is_refused() -> None:
     home = VirtualLoop()
     try:
         pool = home.run_until_complete(open_pool(script))
-        assert pool.try_checkout is not None
+        assert pool.lender is not None
         with pytest.raises(UsageError, match="event loop"):
-            pool.try_checkout()
+            pool.lender.try_lend(Hold(), 1)
         home.run_until_complete(pool.stop())
     finally:
         home.close()

@@ -256,6 +256,20 @@ async def test_the_next_holder_of_a_leaked_connection_is_reported_anew(caplog: p
 
 
 @virtual
+async def test_a_leak_is_reported_at_a_moment_that_floats_cannot_hold(caplog: pytest.LogCaptureFixture) -> None:
+    """The sum of the checkout's time and the limit, less the former, may be less than the latter."""
+    loop = asyncio.get_running_loop()
+    async with scripted_pool(max_size=1, leak_warning=1) as pool:
+        while loop.time() + 1 - loop.time() >= 1:
+            await asyncio.sleep(0.0137)
+        _, release = await pool.checkout()
+        with caplog.at_level(logging.WARNING, "dbcore.pool"):
+            await asyncio.sleep(2)
+        assert len(caplog.records) == 1
+        release()
+
+
+@virtual
 async def test_a_connection_that_comes_back_in_time_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Laws: L9."""
     async with scripted_pool(leak_warning=30) as pool:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict, UserList
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sql_texts import COMMON, NUMBERS, OF_MYSQL, OF_POSTGRES, SELECTS, Piece, Select
+from sql_texts import NUMBERS, OF_MYSQL, OF_POSTGRES, OF_SQLITE, SELECTS, Piece, Select
 
 from dbcore.driver import Syntax
 from dbcore.errors import QueryError
 from dbcore.statements import compile_sql
 
 POSTGRES = Syntax(placeholder="$1", nested_comments=True, dollar_quotes=True, escape_strings=True)
-SQLITE = Syntax(placeholder="?")
+SQLITE = Syntax(placeholder="?", bracket_identifiers=True)
 MYSQL = Syntax(placeholder="%s", backslash_strings=True, hash_comments=True, double_quote_strings=True)
 EVERY = pytest.mark.parametrize("syntax", [POSTGRES, SQLITE, MYSQL], ids=["postgres", "sqlite", "mysql"])
 
@@ -148,8 +149,24 @@ def test_mysql_quotes_and_comments_hide_placeholders(sql: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS [it's], 2 AS [$1 :a], 3 AS [\"], 4 AS [a [ ' b]",
+        "SELECT [--], [/*], 1",
+        "SELECT 1 AS [unfinished $1 ' :a",
+        "SELECT [a;b], [(], [?] FROM t",
+    ],
+)
+def test_identifiers_in_brackets_hide_placeholders(sql: str) -> None:
+    assert bound(sql, (), SQLITE) == (sql, [])
+
+
+@pytest.mark.parametrize(
     ("sql", "syntax"),
     [
+        ("SELECT [it's], $1, [o'clock]", SQLITE),
+        ("SELECT ARRAY['it''s [', $1]", POSTGRES),
+        ("SELECT j['$1'], $1", POSTGRES),
         (r"SELECT 'a\', $1", POSTGRES),
         (r"SELECT 'a\', $1", SQLITE),
         (r"SELECT nameE'a\', $1", POSTGRES),
@@ -269,7 +286,7 @@ def test_the_ends_of_64_bits_and_bools_are_fine(syntax: Syntax) -> None:
 
 def test_a_text_is_read_once_for_each_syntax() -> None:
     sql = "SELECT 'a text that is read once'"
-    assert compile_sql(sql, SQLITE) is compile_sql(sql, Syntax(placeholder="?"))
+    assert compile_sql(sql, SQLITE) is compile_sql(sql, replace(SQLITE))
     assert compile_sql(sql, SQLITE) is not compile_sql(sql, POSTGRES)
 
 
@@ -324,7 +341,7 @@ def test_exactly_the_placeholders_of_any_postgres_text_are_found(
     check(parts, numbers, POSTGRES, named=named)
 
 
-@given(parts=st.lists(COMMON, max_size=12), numbers=NUMBERS, named=st.booleans())
+@given(parts=st.lists(OF_SQLITE, max_size=12), numbers=NUMBERS, named=st.booleans())
 def test_exactly_the_placeholders_of_any_sqlite_text_are_found(
     parts: list[Piece],
     numbers: list[int],

@@ -11,7 +11,7 @@ from dbcore.errors import QueryError
 from dbcore.statements import compile_sql, split, words
 
 POSTGRES = Syntax(placeholder="$1", nested_comments=True, dollar_quotes=True, escape_strings=True)
-SQLITE = Syntax(placeholder="?")
+SQLITE = Syntax(placeholder="?", bracket_identifiers=True)
 BOTH = pytest.mark.parametrize("syntax", [POSTGRES, SQLITE], ids=["postgres", "sqlite"])
 
 TRIGGER = """CREATE TEMP TRIGGER IF NOT EXISTS t AFTER INSERT ON a WHEN new.begin > 1 BEGIN
@@ -57,6 +57,7 @@ TWO = [
      ["CREATE TABLE a (trigger int)", "BEGIN", "SELECT 1"]),
     ("CREATE FUNCTION f(begin int) RETURNS int AS 'x'; DROP TABLE a",
      ["CREATE FUNCTION f(begin int) RETURNS int AS 'x'", "DROP TABLE a"]),
+    ("SELECT a['it''s;'] -- ;\n; SELECT 2", ["SELECT a['it''s;']", "SELECT 2"]),
     ("SELECT CASE WHEN 1 THEN 2 END; SELECT 2", ["SELECT CASE WHEN 1 THEN 2 END", "SELECT 2"]),
 ]  # fmt: skip
 
@@ -105,3 +106,9 @@ def test_words_are_the_bare_words_in_capitals_and_in_order() -> None:
 def test_words_of_a_script_and_of_a_text_that_cannot_be_sent_are_there(syntax: Syntax) -> None:
     assert words("PRAGMA x; SELECT $1, :a, $0", syntax) == ("PRAGMA", "X", "SELECT")
     assert words(" -- nothing", syntax) == ()
+
+
+def test_an_identifier_in_brackets_is_no_word_and_hides_semicolons_and_quotes() -> None:
+    sql = "SELECT [it's; into] FROM t"
+    assert split(sql + "; SELECT 2", SQLITE) == [sql, "SELECT 2"]
+    assert words(sql, SQLITE) == ("SELECT", "FROM", "T")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from dbcore.errors import QueryError
-from dbcore.statements import Json, decoder, encode_duration, encode_json, plain
+from dbcore.errors import DecodeError, QueryError
+from dbcore.statements import Json, JsonString, decoder, encode_duration, encode_json, plain
 
 
 class Color(Enum):
@@ -117,3 +117,35 @@ JSONS = st.recursive(
 @given(JSONS)
 def test_json_text_reads_back_equal(value: Any) -> None:
     assert decoder(Json, ("j",))([(encode_json(Json(value)),)]) == [Json(value)]
+
+
+@dataclass
+class Document:
+    id: int
+    body: Json
+
+
+@given(st.text())
+def test_a_string_that_the_library_took_out_of_json_is_not_read_as_json_again(text: str) -> None:
+    found = JsonString(text)
+    (alone,) = decoder(Json, ("j",))([(found,)])
+    assert alone == Json(text)
+    assert type(alone.value) is str
+    assert decoder(Document, ("id", "body"))([(1, found)]) == [Document(1, Json(text))]
+
+
+def test_a_string_that_reads_like_an_object_is_none() -> None:
+    with pytest.raises(DecodeError):
+        decoder(dict[str, int], ("j",))([(JsonString('{"a": 1}'),)])
+    assert decoder(dict[str, int], ("j",))([('{"a": 1}',)]) == [{"a": 1}]
+
+
+def test_a_string_out_of_json_is_a_text_to_everybody_else() -> None:
+    found = JsonString("red")
+    assert found == "red"
+    assert repr(found) == repr("red")
+    assert pickle.loads(pickle.dumps(found)) == "red"
+    (text,) = decoder(str, ("j",))([(found,)])
+    assert type(text) is str
+    assert decoder(Color, ("j",))([(found,)]) == [Color.RED]
+    assert decoder(Literal["red"], ("j",))([(found,)]) == ["red"]

@@ -10,13 +10,13 @@ from psycopg import pq
 from dbcore_postgres.connection import OK, Connection
 from dbcore_postgres.waiting import flush, ready, receive
 
-__all__ = ["COPY_STATES", "abandon"]
+__all__ = ["CANCEL_SECONDS", "COPY_STATES", "PATIENCE", "abandon", "cut_off", "tell"]
 
 logger = logging.getLogger("dbcore.postgres")
 
 CANCEL_SECONDS = 5.0
 """How long a cancelled statement may take to end before its connection is dropped."""
-_PATIENCE = 0.1
+PATIENCE = 0.1
 """Seconds after which the server is told for the second time; they double from time to time."""
 
 _telling: set[asyncio.Task[None]] = set()
@@ -44,7 +44,7 @@ async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
             if unsynced and pgconn.pipeline_status:
                 pgconn.send_query_params(_POISON, None)
                 pgconn.pipeline_sync()
-            patience = _PATIENCE
+            patience = PATIENCE
             while not await _ended(connection, patience):
                 patience *= 2
     except Exception as error:
@@ -59,12 +59,22 @@ async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
         cleaned.set_result(None)
 
 
+async def cut_off(connection: Connection) -> None:
+    """Drop the connection and what runs on it; the server is told, or it would go on until it looks."""
+    try:
+        await asyncio.shield(tell(connection))
+    except Exception as error:
+        logger.debug("the server could not be told to stop: %r", error)
+    finally:
+        connection.pgconn.finish()
+
+
 async def _ended(connection: Connection, patience: float) -> bool:
     """Tell the server to stop, and see whether it does.
 
     It has to be told again if not: told before it has begun, it takes no notice.
     """
-    await _tell(connection)
+    await asyncio.shield(tell(connection))
     try:
         async with asyncio.timeout(patience):
             await _drain(connection)
@@ -73,15 +83,16 @@ async def _ended(connection: Connection, patience: float) -> bool:
     return True
 
 
-async def _tell(connection: Connection) -> None:
+def tell(connection: Connection) -> asyncio.Task[None]:
     """Ask the server to cancel what runs; also if the caller is cancelled meanwhile, and drops the connection.
 
     A request goes by a connection of its own. Without it the server would go on until it looks whether we are there.
+    When the task has ended well, the request hits nothing that is sent from then on.
     """
     telling = asyncio.create_task(connection.cancel_safe(timeout=CANCEL_SECONDS))
     _telling.add(telling)
     telling.add_done_callback(_told)
-    await asyncio.shield(telling)
+    return telling
 
 
 def _told(telling: asyncio.Task[None]) -> None:

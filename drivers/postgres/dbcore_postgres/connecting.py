@@ -8,12 +8,9 @@ translated by the server.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import pq
@@ -23,6 +20,7 @@ from psycopg.waiting import Wait, wait_conn_async
 from dbcore.errors import DbConnectionError
 from dbcore_postgres.connection import USED, Connection
 from dbcore_postgres.errors import is_transient
+from dbcore_postgres.libpq import set_verbosity
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.settings import PostgresSettings, conninfo, startup_options
 
@@ -40,6 +38,8 @@ _PROBE_SECONDS = 2.0
 _SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
 _UNKNOWN_SETTING = frozenset({"42704", "22023"})
 """The server does not know, or cannot do, what the start-up options ask for."""
+_PROBES = {"primary": b"SELECT pg_catalog.pg_is_in_recovery()", "read-write": b"SHOW transaction_read_only"}
+"""What a ping asks where the server may turn into one that is not wanted, and go on to answer."""
 _BY_ROLE = frozenset({"standby", "read-only", "prefer-standby"})
 
 
@@ -108,6 +108,7 @@ class Connector:
         connection.prepared = Prepared(0 if settings.pooler == "transaction" else settings.prepared_statements)
         connection.mark_use = USED if self._full_reset else 0
         connection.retire_read_only = settings.target_session_attrs not in _BY_ROLE
+        connection.probe = _PROBES.get(settings.target_session_attrs or "any", connection.probe)
         return connection
 
 
@@ -127,7 +128,7 @@ async def _connect(info: str, timeout: float) -> PGconn:
 
 
 def _dial(pgconn: PGconn) -> PQGenConn[None]:
-    _set_verbosity(pgconn, _VERBOSE)
+    set_verbosity(pgconn, _VERBOSE)
     stage = pgconn.status
     while stage != pq.ConnStatus.BAD:
         match pgconn.connect_poll():
@@ -136,7 +137,7 @@ def _dial(pgconn: PGconn) -> PQGenConn[None]:
             case pq.PollingStatus.WRITING:
                 wait = Wait.W
             case pq.PollingStatus.OK:
-                _set_verbosity(pgconn, _DEFAULT)
+                set_verbosity(pgconn, _DEFAULT)
                 return
             case _:
                 break
@@ -198,24 +199,3 @@ def _error(failures: list[_Failure]) -> DbConnectionError:
     cure = _CURES.get(first.sqlstate)
     text = f"cannot connect: {text}" + (f" ({cure})" if cure else "")
     return DbConnectionError(text, retryable=retryable, sqlstate=first.sqlstate)
-
-
-def _load_set_verbosity() -> Callable[[int, int], int] | None:
-    """Find libpq's `PQsetErrorVerbosity`, in the very libpq that psycopg uses, through psycopg's extension module."""
-    file = sys.modules[pq.PGconn.__module__].__file__
-    try:
-        function = ctypes.CDLL(file).PQsetErrorVerbosity
-    except (OSError, AttributeError):  # psycopg's pure Python form: no extension module
-        return None
-    function.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    function.restype = ctypes.c_int
-    return cast("Callable[[int, int], int]", function)
-
-
-_pq_set_verbosity = _load_set_verbosity()
-
-
-def _set_verbosity(pgconn: PGconn, level: int) -> None:
-    pointer = cast("Any", pgconn).pgconn_ptr
-    if _pq_set_verbosity is not None and pointer is not None:
-        _pq_set_verbosity(pointer, level)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from psycopg.abc import RV, PQGen
     from psycopg.pq.abc import PGconn
 
+    from dbcore_postgres.trip import SharedTrip
+
 __all__ = [
     "NATIVE",
     "RETIRED",
@@ -83,6 +85,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """`USED` where each use is followed by a reset, else 0."""
         self.retire_read_only = True
         """A server that says "read-only" is not the one that the pool wants."""
+        self.probe = b"SELECT 1"
+        """What a ping asks. Where a server that writes is wanted: whether this one does not."""
         self.pending: bytes | None = None
         """A BEGIN that goes along with the next statement."""
         self.block = False
@@ -94,6 +98,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """What the statement that is under way waits for."""
         self.cleaning: asyncio.Future[None] | None = None
         """Done when a statement that was cancelled has been ended."""
+        self.trip: SharedTrip | None = None
+        """The trip of many tasks' statements that is under way."""
         self._poll = select.poll()
         self._poll.register(pgconn.socket, select.POLLIN)
 
@@ -149,7 +155,7 @@ def in_transaction(connection: Connection) -> bool:
 
 
 def transaction_status(connection: Connection) -> TransactionStatus:
-    """Say where the transaction stands; one whose BEGIN still waits is open."""
+    """Say where the transaction stands. One whose BEGIN still waits is open, and one on a connection that is lost."""
     if connection.pending is not None:
         return "open"
     status = connection.pgconn.transaction_status
@@ -157,9 +163,10 @@ def transaction_status(connection: Connection) -> TransactionStatus:
         return "idle"
     if status == IN_TRANSACTION:
         return "open"
-    if status == ACTIVE:  # a stream is open, and the server tells only when it has ended
-        return "open" if connection.block else "idle"
-    return "failed"
+    if status == IN_ERROR:
+        return "failed"
+    # A stream is open, and the server tells only when it has ended; or the connection is lost, and COMMIT will tell.
+    return "open" if connection.block else "idle"
 
 
 def touch(connection: Connection) -> None:

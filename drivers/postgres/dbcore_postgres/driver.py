@@ -26,6 +26,7 @@ from dbcore_postgres.errors import to_error
 from dbcore_postgres.prepared import SYNTAX
 from dbcore_postgres.resetting import Resetting, ping
 from dbcore_postgres.settings import PostgresSettings, endpoint, from_url
+from dbcore_postgres.sharing import share
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import begin, commit, rollback
@@ -93,5 +94,6 @@ driver = Driver(
     touch=touch,
     server_info=server_info,
     endpoint=endpoint,
+    share=share,
 )
 """Everything that dbcore knows about PostgreSQL."""

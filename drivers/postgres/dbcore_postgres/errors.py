@@ -47,6 +47,12 @@ _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 _GONE = frozenset({"57P01", "57P02", "57P03", "53300", "25P03", "57P05"})
 """The server ended the session, or let nobody in, and said so: nothing of the statement was done."""
 
+_CURES = {
+    "22P02": "a text, or a list without elements, is no value of the type wanted there; for JSON send db.Json(...)",
+    "42804": "send a value of that type (for JSON db.Json(...)), or cast the placeholder",
+}
+"""What to do about errors of a parameter, by code."""
+
 _STALE_PLAN = "RevalidateCachedQuery"
 """The function of the server that finds the result of a prepared statement changed by DDL; a name of its source code,
 which is not translated. Its SQLSTATE (0A000) has many other meanings."""
@@ -109,8 +115,8 @@ def _from_server(error: psycopg.Error, sqlstate: str) -> DbError:
         )
     if sqlstate[:2] in ("22", "23"):
         # The server's words quote the value.
-        return QueryError(f"{_name(sqlstate)} ({sqlstate}){_where(error)}", sqlstate=sqlstate)
-    text = diag.message_primary or _name(sqlstate)
+        return QueryError(f"{_name(sqlstate)} ({sqlstate}){_where(error)}{_cure(sqlstate)}", sqlstate=sqlstate)
+    text = f"{diag.message_primary or _name(sqlstate)}{_cure(sqlstate)}"
     if sqlstate in _CONFLICTS:
         return ConflictError(f"{text}; run_transaction does the whole of it again", retryable=True, sqlstate=sqlstate)
     if sqlstate == "25P02":
@@ -138,6 +144,10 @@ def _where(error: psycopg.Error) -> str:
     parts = {"column": diag.column_name, "table": diag.table_name, "type": diag.datatype_name}
     named = [f"{key} {value!r}" for key, value in parts.items() if value]
     return f": {', '.join(named)}" if named else ""
+
+
+def _cure(sqlstate: str) -> str:
+    return f"; {_CURES[sqlstate]}" if sqlstate in _CURES else ""
 
 
 def _name(sqlstate: str) -> str:

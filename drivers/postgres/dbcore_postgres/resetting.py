@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -15,11 +16,16 @@ from dbcore_postgres.connection import ACTIVE, IDLE, NATIVE, OK, RETIRED, SESSIO
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.wire import simple
 
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
 __all__ = ["Resetting", "ping"]
 
 logger = logging.getLogger("dbcore.postgres")
 
 _PATIENCE = 0.1
+_READ_ONLY = (b"t", b"on")
+"""What a server that takes no writes answers to the one or the other probe."""
 
 # Never DISCARD ALL or DEALLOCATE ALL: both end the prepared statements that we and psycopg need. Those made by PREPARE
 # in SQL have names that nobody of us knows, and only they can be in a next holder's way.
@@ -88,13 +94,18 @@ def _busy(connection: Connection) -> bool:
 
 
 async def ping(connection: Connection) -> None:
-    """Ask the server for nothing; one trip. Raises `DbConnectionError` if no answer comes."""
-    await _run(connection, b"SELECT 1")
+    """Ask the server for next to nothing; one trip.
+
+    Raises `DbConnectionError` if no answer comes, or one that says that this server takes no writes any more.
+    """
+    (answer,) = await _run(connection, connection.probe)
+    if answer.get_value(0, 0) in _READ_ONLY:
+        raise DbConnectionError("the server takes no writes any more; target_session_attrs wants one that does")
 
 
-async def _run(connection: Connection, text: bytes) -> None:
+async def _run(connection: Connection, text: bytes) -> list[PGresult]:
     """Run SQL for the pool, whose time is limited: a connection that does not answer is dropped at once."""
     try:
-        await simple(connection, text, hasty=True)
+        return await simple(connection, text, hasty=True)
     except psycopg.Error as error:
         raise (to_error(error) or DbConnectionError("the connection failed")) from error

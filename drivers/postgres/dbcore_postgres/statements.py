@@ -12,9 +12,10 @@ from psycopg.errors import InvalidSqlStatementName
 
 from dbcore.driver import Result
 from dbcore.errors import QueryError
+from dbcore.statements import blaming
 from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import IDLE, SESSION, Connection, use
-from dbcore_postgres.errors import UNSENDABLE, is_stale, not_a_parameter
+from dbcore_postgres.errors import UNSENDABLE, is_stale, not_a_parameter, to_error
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
 from dbcore_postgres.results import columns_of, format_of, rows_of
 from dbcore_postgres.values import unsendable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
-__all__ = ["Trip", "batch", "bind", "execute_many", "query", "script"]
+__all__ = ["Trip", "batch", "bind", "execute_many", "query", "result_of", "script"]
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
         if not _recover(connection, error):
             raise
         return await _query(connection, key, bound)
-    return _result(connection, results[0], seen)
+    return result_of(connection, results[0], seen)
 
 
 async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
@@ -89,27 +90,39 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
             lost(connection, error)
         results = await collect(connection)
     trip.done()
-    return _result(connection, results[0], trip.seen[key])
+    return result_of(connection, results[0], trip.seen[key])
 
 
 async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
-    """Run several statements in one trip, all or nothing."""
-    texts = ((sql, bind(connection, params)) for sql, params in statements)
-    bound = [((sql, values[1]), values) for sql, values in texts]
-    if not bound:
-        return []
+    """Run several statements in one trip, all or nothing. An error has the text of the one that failed."""
+    bound: list[tuple[Key, Bound]] = []
+    results: list[PGresult] = []
+    decoded: list[Result] = []
+    done: list[Any] = bound
+    """What each statement has come to, at the present stage."""
 
-    async def run() -> list[Result]:
-        results: list[PGresult] = []
+    async def run() -> Trip:
+        results.clear()
         trip = Trip(connection)
         commands = trip.begin()
         for key, values in bound:
             commands += trip.commands(key, values, results.append)
         await pipeline(connection, commands)
         trip.done()
-        return [_result(connection, result, trip.seen[key]) for result, (key, _) in zip(results, bound, strict=True)]
+        return trip
 
-    return await _unless_stale(connection, run)
+    with blaming(statements, lambda: len(done), to_error):
+        for sql, params in statements:
+            values = bind(connection, params)
+            bound.append(((sql, values[1]), values))
+        if not bound:
+            return []
+        done = results
+        trip = await _unless_stale(connection, run)
+        done = decoded
+        for result, (key, _) in zip(results, bound, strict=True):
+            decoded.append(result_of(connection, result, trip.seen[key]))
+    return decoded
 
 
 async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
@@ -257,13 +270,14 @@ def _recover(connection: Connection, error: psycopg.Error) -> bool:
     return connection.pgconn.transaction_status == IDLE
 
 
-def _result(connection: Connection, result: PGresult, seen: Seen) -> Result:
+def result_of(connection: Connection, result: PGresult, seen: Seen | None) -> Result:
+    """Turn what the server sent into a `Result`. `seen`: what is known of the prepared statement that it comes from."""
     if result.status != TUPLES_OK:
         return Result((), [], result.command_tuples or 0)
-    columns = seen.columns
+    columns = seen.columns if seen is not None else None
     if columns is None:
         columns = columns_of(result)
-        if seen.name is not None:
+        if seen is not None and seen.name is not None:
             seen.columns = columns
             seen.format = format_of(connection, result)
     rows = rows_of(connection, result, columns)

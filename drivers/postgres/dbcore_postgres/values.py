@@ -1,4 +1,4 @@
-"""Values on their way to the server: where psycopg's own dumpers do not do."""
+"""Values on their way to the server and back: where psycopg's own dumpers and loaders do not do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import psycopg
 from psycopg.abc import Buffer, DumperKey
 from psycopg.adapt import AdaptersMap, Dumper, PyFormat, Transformer
 from psycopg.pq import Format
+from psycopg.types import array
+from psycopg.types import json as native_json
 from psycopg.types.numeric import Int4, Int8
 
 from dbcore.errors import QueryError
-from dbcore.statements.values import Json, encode_json, plain
+from dbcore.statements.values import Json, JsonString, encode_json, plain
 from dbcore_postgres.errors import UNSENDABLE
 
 if TYPE_CHECKING:
@@ -121,6 +123,23 @@ class EnumBinaryDumper(EnumDumper):
     format = Format.BINARY
 
 
+class ListDumper(array.ListDumper):
+    """Sends an empty list so that no other type than an array takes it.
+
+    It goes without a type, since nothing says of what it is a list, and `{}` would be an empty object where JSON is
+    wanted. A form feed is white space to the reader of arrays, and an error to that of JSON.
+    """
+
+    def dump(self, obj: list[Any]) -> Buffer | None:
+        return super().dump(obj) if obj else b"\f{}"
+
+
+class ListBinaryDumper(array.ListBinaryDumper):
+    def upgrade(self, obj: list[Any], format: PyFormat) -> array.BaseListDumper:  # noqa: A002 (psycopg's name)
+        upgraded = super().upgrade(obj, format)
+        return ListDumper(self.cls, self._tx) if isinstance(upgraded, array.ListDumper) else upgraded
+
+
 class TupleDumper(Dumper):
     """Refuses. psycopg would send a tuple as a composite value, `(1,2)`, which hardly anybody means."""
 
@@ -132,6 +151,29 @@ class TupleBinaryDumper(TupleDumper):
     format = Format.BINARY
 
 
+class JsonLoader(native_json.JsonLoader):
+    def load(self, data: Buffer) -> Any:
+        return _marked(super().load(data))
+
+
+class JsonBinaryLoader(native_json.JsonBinaryLoader):
+    def load(self, data: Buffer) -> Any:
+        return _marked(super().load(data))
+
+
+class JsonbBinaryLoader(native_json.JsonbBinaryLoader):
+    def load(self, data: Buffer) -> Any:
+        return _marked(super().load(data))
+
+
+def _marked(value: Any) -> Any:
+    return JsonString(value) if type(value) is str else value
+
+
+for _name, _loaders in (("json", (JsonLoader, JsonBinaryLoader)), ("jsonb", (JsonLoader, JsonbBinaryLoader))):
+    for _loader in _loaders:
+        ADAPTERS.register_loader(_name, _loader)
+
 # The last one registered for a type is psycopg's choice where a parameter does not say: binary.
 for _cls, _dumpers in (
     (int, (IntDumper, IntBinaryDumper)),
@@ -139,6 +181,7 @@ for _cls, _dumpers in (
     (dict, (JsonDumper, JsonBinaryDumper)),
     (Json, (JsonDumper, JsonBinaryDumper)),
     (Enum, (EnumDumper, EnumBinaryDumper)),
+    (list, (ListDumper, ListBinaryDumper)),
     (tuple, (TupleDumper, TupleBinaryDumper)),
 ):
     for _dumper in _dumpers:

@@ -27,7 +27,19 @@ from dbcore_postgres.waiting import flush, ready, receive
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-__all__ = ["TUPLES_OK", "Command", "collect", "fetch", "lost", "pipeline", "refused", "simple"]
+__all__ = [
+    "FATAL",
+    "SYNC",
+    "TUPLES_OK",
+    "Command",
+    "collect",
+    "fetch",
+    "lost",
+    "pipeline",
+    "refusal",
+    "refused",
+    "simple",
+]
 
 _PUMP_EVERY = 256
 """Commands of a pipeline after which other tasks have a turn."""
@@ -119,7 +131,7 @@ async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
         status = result.status
         if status == FATAL:
             failures.append(result)
-        if status != SYNC:
+        if status != SYNC and takers:  # a COMMIT that fails, at the end of it all, is no command's failure
             taker = takers.popleft()
             if taker is not None and status not in (FATAL, ABORTED):
                 taker(result)
@@ -173,14 +185,19 @@ async def _pump(connection: Connection, take: Callable[[PGresult], None]) -> Non
         ended = result is None
 
 
-def refused(connection: Connection, result: PGresult) -> NoReturn:
-    """Raise what the server refused a statement with, and note whether the connection is of further use."""
+def refusal(connection: Connection, result: PGresult) -> psycopg.Error:
+    """Return what the server refused a statement with, and note whether the connection is of further use."""
     error = error_from_result(result)
     code = error.sqlstate or ""
     read_only = code == "25006" and connection.retire_read_only and not connection.read_only_block
     if read_only or code in _RETIRING or code[:2] == "08":
         connection.marks |= RETIRED
-    raise error
+    return error
+
+
+def refused(connection: Connection, result: PGresult) -> NoReturn:
+    """Raise what the server refused a statement with."""
+    raise refusal(connection, result)
 
 
 def lost(connection: Connection, error: psycopg.OperationalError, *, sent: bool = False) -> NoReturn:

@@ -16,6 +16,7 @@ from psycopg.types.enum import EnumInfo, register_enum
 
 import dbcore as db
 from dbcore.errors import DecodeError
+from dbcore.statements import JsonString
 
 ALIKE = (
     "true",
@@ -190,3 +191,13 @@ async def test_looking_at_the_types_costs_no_trip(postgres_url: str) -> None:
         await rows(connection, "SELECT 'red'::color")
         await rollback(connection)
         assert proxy.trips == before + 2
+
+
+async def test_strings_out_of_json_are_told_from_texts(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = """SELECT '"12"'::json, '"12"'::jsonb, '12'::jsonb, '12'::text, array['"12"'::jsonb]"""
+        for _ in range(4):
+            ((first, second, third, fourth, (fifth,)),) = await rows(connection, sql)
+            assert (first, second, third, fourth, fifth) == ("12", "12", 12, "12", "12")
+            assert [type(each) for each in (first, second, fifth)] == [JsonString] * 3
+            assert type(fourth) is str

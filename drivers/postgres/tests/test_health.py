@@ -12,6 +12,7 @@ from dbcore_postgres.connection import server_info
 from dbcore_postgres.statements import query
 from postgres_connections import backend, connected, failure, rows, until
 from postgres_server import Server
+from postgres_standby import Standby, without_standby
 
 from dbcore.errors import DbConnectionError
 
@@ -40,6 +41,35 @@ async def test_a_ping_tells_that_there_is_nothing_to_fear(postgres_url: str) -> 
         await hooks.ping(connection)
         assert hooks.is_usable(connection)
         assert hooks.is_clean(connection)
+
+
+async def test_a_ping_tells_that_a_server_takes_no_writes_any_more_where_they_are_wanted(postgres_url: str) -> None:
+    for attributes, wanted in (("any", False), ("primary", False), ("read-write", True)):
+        async with connected(postgres_url, target_session_attrs=attributes) as (hooks, connection):
+            assert hooks.ping is not None
+            await hooks.ping(connection)
+            await rows(connection, "SET default_transaction_read_only = on")
+            if wanted:
+                error = await failure(hooks.ping(connection))
+                assert isinstance(error, DbConnectionError)
+                assert "target_session_attrs" in str(error)
+            else:
+                await hooks.ping(connection)
+
+
+@pytest.mark.skipif(without_standby() is not None, reason=str(without_standby()))
+async def test_a_ping_tells_a_standby_from_a_primary() -> None:
+    with Server() as primary, Standby(primary) as standby:
+        async with (
+            connected(primary.url, target_session_attrs="primary") as (hooks, connection),
+            connected(standby.url) as (_, other),
+        ):
+            other.probe = connection.probe  # as if it had been a primary when it was connected to
+            assert hooks.ping is not None
+            await hooks.ping(connection)
+            assert isinstance(await failure(hooks.ping(other)), DbConnectionError)
+            await asyncio.to_thread(standby.promote)
+            await hooks.ping(other)
 
 
 async def test_a_ping_that_is_cancelled_drops_the_connection_at_once() -> None:

@@ -27,6 +27,11 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Shade(enum.Enum):
+    DEEP = 7
+    BEYOND = 2**63
+
+
 COLUMNS: list[tuple[str, list[Any], list[Any] | None]] = [
     ("bool", [True, False, None], None),
     ("int2", [-32768, 32767, None], None),
@@ -134,6 +139,41 @@ async def test_a_value_that_has_no_form_is_named_too(postgres_url: str, bad: obj
             assert f"nothing was inserted: row {number}, " in str(error)
             assert words in str(error)
         assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+@pytest.mark.parametrize("bad", [[], [1], 1, 1.5, True, b"1", Shade.DEEP], ids=repr)
+async def test_what_is_no_json_by_a_parameter_is_none_here(postgres_url: str, kind: str, bad: object) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, f"CREATE TEMP TABLE things (n int, v {kind})")
+        for number in (1, 700):
+            data = [*((n, Json({})) for n in range(1, number)), (number, bad)]
+            error = await failure(insert_many(connection, ("things",), ["n", "v"], data))
+            assert type(error) is QueryError
+            assert f"nothing was inserted: row {number}, column 'v' (a {type(bad).__name__})" in str(error)
+            assert "db.Json(" in str(error)
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+@pytest.mark.parametrize("kind", ["text", "varchar(30)", "numeric", "float8", "float4", "name"])
+@pytest.mark.parametrize("bad", [2**63, -(2**63) - 1, Shade.BEYOND], ids=["high", "low", "enum"])
+async def test_an_int_beyond_64_bits_is_refused_whatever_the_column(postgres_url: str, kind: str, bad: object) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, f"CREATE TEMP TABLE things (n int, v {kind})")
+        for number in (1, 700):
+            data = [*((n, 2**31) for n in range(1, number)), (number, bad)]
+            error = await failure(insert_many(connection, ("things",), ["n", "v"], data))
+            assert type(error) is QueryError
+            assert f"nothing was inserted: row {number}, column 'v'" in str(error)
+            assert "64 bits" in str(error)
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
+
+
+async def test_a_large_number_goes_as_a_decimal(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (v numeric, w text)")
+        assert await insert_many(connection, ("things",), ["v", "w"], [(Decimal(2**63), str(2**63))]) == 1
+        assert await rows(connection, "SELECT * FROM things") == [(Decimal(2**63), str(2**63))]
 
 
 async def test_two_is_not_true(postgres_url: str) -> None:

@@ -24,6 +24,9 @@ FITTING: list[tuple[str, tuple[Any, ...], Any]] = [
     ("SELECT $1::json", (Json([1, None]),), [1, None]),
     ("SELECT $1::jsonb", ('{"a": 1}',), {"a": 1}),
     ("SELECT $1::text[]", ([],), []),
+    ("SELECT $1::jsonb[]", ([],), []),
+    ("SELECT coalesce($1, array[1::int8])", ([],), []),
+    ("SELECT 3 = ANY($1)", ([],), False),
 ]
 
 
@@ -88,3 +91,23 @@ async def test_a_text_with_half_a_character_is_refused(postgres_url: str) -> Non
     async with connected(postgres_url) as (hooks, connection):
         assert type(await failure(query(connection, "SELECT '\ud800'", ()))) is QueryError
         assert hooks.is_clean(connection)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+@pytest.mark.parametrize("value", [[], [1], ["a"], [[]]], ids=repr)
+async def test_a_list_is_an_array_and_no_json_and_the_error_has_the_cure(
+    postgres_url: str, kind: str, value: list[Any]
+) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await rows(connection, f"CREATE TEMP TABLE things (v {kind})")
+        sql = "INSERT INTO things VALUES ($1)"
+        for work in (
+            query(connection, sql, (value,)),
+            batch(connection, [(sql, (value,))]),
+            execute_many(connection, sql, [(Json([]),), (value,)]),
+            anext(stream(connection, sql, (value,), 10)),
+        ):
+            error = await failure(work)
+            assert type(error) is QueryError
+            assert "db.Json(" in str(error)
+        assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from dbcore_postgres import Connection
+from dbcore_postgres.connection import SESSION
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.transactions import commit, rollback
@@ -263,3 +265,20 @@ async def test_a_column_of_another_type_gets_what_was_given_and_not_what_the_old
         for value in ("007", "abc"):
             await query(connection, "INSERT INTO codes VALUES ($1)", [value])
         assert await rows(connection, "SELECT v FROM codes OFFSET 3") == [("007",), ("abc",)]
+
+
+async def test_a_constraint_that_is_looked_at_in_the_end_refuses_whatever_was_sent(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        await script(connection, "CREATE TEMP TABLE later (a int CONSTRAINT once UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        sql = "INSERT INTO later VALUES ($1), ($1)"
+        works: list[Callable[[], Awaitable[object]]] = [
+            *[lambda: query(connection, sql, (1,))] * 3,  # new, then made ready, then ready
+            lambda: batch(connection, [(sql, (1,)), ("SELECT 1", ())]),
+            lambda: execute_many(connection, sql, [(1,), (2,)]),
+        ]
+        for work in works:
+            error = await failure(work())
+            assert isinstance(error, ConstraintError)
+            assert error.constraint == "once"
+            assert hooks.is_clean(connection) or connection.marks == SESSION
+        assert await rows(connection, "SELECT count(*) FROM later") == [(0,)]

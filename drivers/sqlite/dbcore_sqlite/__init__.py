@@ -14,9 +14,10 @@ from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.pool import server_info, start_pool
 from dbcore_sqlite.session import touch
 from dbcore_sqlite.settings import SqliteSettings, endpoint, from_url
+from dbcore_sqlite.sharing import share
 from dbcore_sqlite.statements import batch, execute_many, query, script
 from dbcore_sqlite.streams import stream
-from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
+from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status, wait_to_write
 from dbcore_sqlite.words import SYNTAX, is_write
 
 __all__ = ["Connection", "DbError", "SqliteSettings", "driver", "start_pool"]
@@ -33,6 +34,7 @@ driver: Driver[SqliteSettings, Connection] = Driver(
     pool_defaults={"max_size": 4, "max_lifetime": None, "ping_after": None},
     syntax=SYNTAX,
     begin=begin,
+    wait_to_write=wait_to_write,
     commit=commit,
     rollback=rollback,
     transaction_status=transaction_status,
@@ -45,5 +47,6 @@ driver: Driver[SqliteSettings, Connection] = Driver(
     touch=touch,
     server_info=server_info,
     endpoint=endpoint,
+    share=share,
 )
 """SQLite, as dbcore knows it."""

@@ -3,68 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sqlite3
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import aiosqlite
 
-from dbcore.config import Reset
 from dbcore.errors import DbConnectionError, TransactionError
 from dbcore_sqlite.errors import breaks_connection, is_busy
 from dbcore_sqlite.job import Job, Native
-from dbcore_sqlite.lane import Lane
-from dbcore_sqlite.opening import File, Place, open_native
+from dbcore_sqlite.opening import File, open_native
 from dbcore_sqlite.settings import SqliteSettings
 
 if TYPE_CHECKING:
+    from dbcore_sqlite.connecting import Home
+    from dbcore_sqlite.sharing import SharedTrip
     from dbcore_sqlite.streams import Stream
 
-__all__ = ["Connection", "Home", "connect"]
-
-log = logging.getLogger("dbcore.pool")
+__all__ = ["PATIENCE", "Connection", "lost_in_transaction"]
 
 _INHERITED: list[Native] = []
 """Connections of a parent process. To close one could spoil the parent's files, so they live as long as this one."""
 
-_PATIENCE = 1.0
+PATIENCE = 1.0
 """Seconds that a closing event loop waits for a statement that hears no interrupt."""
-
-
-class Home:
-    """What the connections of one pool share."""
-
-    __slots__ = ("_file", "_opened", "lane", "place", "reset", "threads")
-
-    def __init__(self, place: Place, lane: Lane, reset: Reset) -> None:
-        self.place = place
-        self.lane = lane
-        self.reset: Reset = reset
-        self.threads: set[threading.Thread] = set()
-        """The workers, so that the end of the pool can wait for theirs."""
-        self._file: File | None = None
-        self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
-
-    def opened(self, connection: Connection) -> None:
-        """Note a new connection. If it found another file than the older ones, those are not used again."""
-        if self._opened and connection.file != self._file:
-            for older in self._opened:
-                older.broken = True
-            log.warning(
-                "pool %s: %s was deleted or replaced while it was open; connections to the old file are dropped, and "
-                "what they wrote since is not in the new one",
-                self.lane.line.name,
-                self.place.path,
-            )
-        self._file = connection.file
-        self._opened.add(connection)
 
 
 class Connection(aiosqlite.Connection):
@@ -95,6 +62,8 @@ class Connection(aiosqlite.Connection):
         """The latest one; it may have been left behind while it still runs."""
         self.ending: asyncio.Task[None] | None = None
         """Brings a job to its end that nobody waits for any more."""
+        self.trip: SharedTrip | None = None
+        """The job is a trip of many tasks' statements."""
         self.pending: tuple[str, ...] = ()
         """What begins the transaction; it goes along with the first statement."""
         self.begun: Literal["", "read", "write"] = ""
@@ -201,7 +170,7 @@ class Connection(aiosqlite.Connection):
             try:
                 await asyncio.sleep(pause)
             except asyncio.CancelledError:  # the loop is closing, and the worker could not report to a closed one
-                deadline = self.loop.time() + _PATIENCE
+                deadline = self.loop.time() + PATIENCE
             pause = min(pause * 2, 0.02)
         if job.ended and job.started and job.interruptible:
             # An interrupt stays in force while any statement of the connection is open.
@@ -250,7 +219,9 @@ class Connection(aiosqlite.Connection):
     def check(self, first: str = "") -> None:
         """Refuse a statement that would run outside of the transaction that it belongs to."""
         if self.begun and not self.pending:
-            if not self.inside:
+            if self.parted or not self.inside:
+                if not self.is_open:
+                    raise lost_in_transaction()
                 raise TransactionError(
                     "the transaction is over: SQLite rolled it back when a statement failed or was cancelled, or a "
                     "text said COMMIT or ROLLBACK; leave the transaction block and begin anew"
@@ -330,35 +301,10 @@ class Connection(aiosqlite.Connection):
             self.abort()
 
 
-async def connect(home: Home, settings: SqliteSettings) -> Connection:
-    """Open one connection. Raises `DbConnectionError`; leaves nothing behind when it is cancelled."""
-    loop = asyncio.get_running_loop()
-    made: list[Connection] = []
-
-    def make() -> None:
-        made.append(Connection(home, settings, loop))
-
-    # The worker inherits "daemon" from the thread that makes it: a program that forgets to stop still exits.
-    maker = threading.Thread(target=make, name="dbcore-sqlite connect", daemon=True)
-    maker.start()
-    maker.join()
-    connection = made.pop()
-    try:
-        await connection
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError):
-            connection.give_up()
-        # aiosqlite has told the worker to end, and the worker reports to the loop, which must not be closed by then.
-        deadline = loop.time() + _PATIENCE
-        while loop.time() < deadline and (connection.thread is maker or connection.thread.is_alive()):  # noqa: ASYNC110 (as in close)
-            await asyncio.sleep(0.0005)
-        raise
-    finally:
-        home.threads = {thread for thread in home.threads if thread.is_alive()}
-        home.threads.add(connection.thread)
-    connection.parted = False
-    home.opened(connection)
-    return connection
+def lost_in_transaction() -> DbConnectionError:
+    """The error for a transaction whose COMMIT has not been sent."""
+    message = "the connection was closed inside of a transaction; nothing of it was done"
+    return DbConnectionError(message, retryable=True)
 
 
 def _closed() -> DbConnectionError:

@@ -12,7 +12,8 @@ from dbcore.config import Config, connect_with
 from dbcore.driver import Hooks, ServerInfo
 from dbcore.errors import ConfigError
 from dbcore.pool import PoolOps
-from dbcore_sqlite.connection import Connection, Home, connect
+from dbcore_sqlite.connecting import Home, connect
+from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.lane import Gate, Lane, Line
 from dbcore_sqlite.memory import open_memory
 from dbcore_sqlite.opening import place_of
@@ -64,9 +65,7 @@ def make_home(config: Config[SqliteSettings]) -> tuple[Home, Gate, Callable[[], 
     timeout = config.pool.checkout_timeout
     lane_line = Line(1, name=config.name, timeout=timeout)
     gate_line = Line(settings.writers, name=config.name, timeout=timeout)
-    # Without WAL readers and writers shut each other out, unless nobody writes at all.
-    shared = settings.in_memory or (settings.journal_mode != "wal" and not settings.read_only)
-    lane = Lane(lane_line, everything=shared)
+    lane = Lane(lane_line, everything=settings.exclusive)
     home = Home(place, lane, config.pool.reset)
 
     async def finish() -> None:

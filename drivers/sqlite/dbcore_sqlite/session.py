@@ -78,14 +78,15 @@ def _reset(native: Native, connection: Connection, query_only: bool, snapshot: M
     if connection.touched:
         native.row_factory = None
         native.text_factory = str
-        native.isolation_level = None
         native.set_authorizer(None)
         native.set_progress_handler(None, 0)
         native.set_trace_callback(None)
-        if _has_open_statements(native):
-            return False
     if native.in_transaction:
         native.execute("ROLLBACK")
+    if connection.touched:
+        native.isolation_level = None  # commits what is open, so never before the rollback
+        if _has_open_statements(native):
+            return False
     if query_only:
         native.execute("PRAGMA query_only = 0")
     if snapshot:

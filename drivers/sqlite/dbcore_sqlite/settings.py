@@ -66,13 +66,19 @@ class SqliteSettings(Settings):
     )
     create: bool = Field(default=True, description="A missing file is created; otherwise it is an error.")
     read_only: bool = Field(default=False, description="The file is opened for reading only.")
+    # One: a second one would find the pages that it has in memory changed by the first, and turns would cost more.
     writers: int = Field(
-        2, ge=1, description="Write transactions that may hold a connection at once; the others wait without one."
+        1, ge=1, description="Write transactions that may hold a connection at once; the others wait without one."
     )
 
     @property
     def in_memory(self) -> bool:
         return self.path == MEMORY
+
+    @property
+    def exclusive(self) -> bool:
+        """Without WAL readers and writers shut each other out, unless nobody writes at all."""
+        return self.in_memory or (self.journal_mode != "wal" and not self.read_only)
 
     @field_validator("pragmas")
     @classmethod

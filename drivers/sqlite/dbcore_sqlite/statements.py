@@ -8,14 +8,14 @@ from typing import Any
 
 from dbcore.driver import Result
 from dbcore.errors import DbError, QueryError
-from dbcore.statements.parse import split
+from dbcore.statements import blaming, split
 from dbcore_sqlite.connection import Connection
-from dbcore_sqlite.errors import code_of, name_of
+from dbcore_sqlite.errors import code_of, name_of, to_error
 from dbcore_sqlite.job import Native
 from dbcore_sqlite.values import encode, encode_rows
 from dbcore_sqlite.words import SYNTAX, Kind, look
 
-__all__ = ["batch", "columns_of", "execute_many", "explain", "prepare", "query", "script", "together"]
+__all__ = ["batch", "columns_of", "execute_many", "explain", "prepare", "query", "run_one", "script", "together"]
 
 _execute = sqlite3.Connection.execute
 
@@ -24,7 +24,7 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
     """Run one statement and return all of its rows."""
     kind = await prepare(connection, sql)
     try:
-        result: Result = await connection.work(_query, sql, encode(params))
+        result: Result = await connection.work(run_one, sql, encode(params))
         if connection.failed and kind.first == "ROLLBACK":
             connection.failed = False  # back to a savepoint from before the failure
         return result
@@ -34,10 +34,17 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
 
 
 async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
-    """Run several statements, all or nothing."""
+    """Run several statements, all or nothing. An error has the text of the one that failed."""
     kinds = [look(sql) for sql, _ in statements]
-    work = [(sql, encode(params)) for sql, params in statements]
-    results: list[Result] = await together(connection, kinds, _batch, work)
+    work: list[tuple[str, Sequence[Any]]] = []
+    results: list[Result] = []
+    done: list[Any] = work
+    """What each statement has come to, at the present stage."""
+    with blaming(statements, lambda: len(done), to_error):
+        for sql, params in statements:
+            work.append((sql, encode(params)))
+        done = results
+        await together(connection, kinds, _batch, work, results)
     return results
 
 
@@ -111,7 +118,8 @@ async def together(connection: Connection, kinds: Sequence[Kind], work: Callable
 # -- in the worker -----------------------------------------------------------------------------------------------------
 
 
-def _query(native: Native, sql: str, params: Sequence[Any]) -> Result:
+def run_one(native: Native, sql: str, params: Sequence[Any]) -> Result:
+    """Run one statement, in the worker."""
     try:
         cursor = _execute(native, sql, params)
         rows = cursor.fetchall()
@@ -132,8 +140,10 @@ def columns_of(cursor: sqlite3.Cursor) -> tuple[str, ...]:
     return tuple([column[0] for column in description]) if description is not None else ()
 
 
-def _batch(native: Native, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
-    return [_query(native, sql, params) for sql, params in statements]
+def _batch(native: Native, statements: Sequence[tuple[str, Sequence[Any]]], results: list[Result]) -> None:
+    results.clear()  # of an earlier attempt, which a lock has stopped
+    for sql, params in statements:
+        results.append(run_one(native, sql, params))
 
 
 def _executemany(native: Native, sql: str, rows: Sequence[Sequence[Any]]) -> int:
@@ -145,7 +155,7 @@ def _executemany(native: Native, sql: str, rows: Sequence[Sequence[Any]]) -> int
 
 
 def _one_by_one(native: Native, sql: str, rows: Sequence[Sequence[Any]]) -> int:
-    return sum(_query(native, sql, row).count for row in rows)
+    return sum(run_one(native, sql, row).count for row in rows)
 
 
 def _script(native: Native, statements: Sequence[str]) -> None:

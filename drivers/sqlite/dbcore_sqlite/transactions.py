@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dbcore.driver import Isolation, TransactionStatus
 from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
-from dbcore_sqlite.connection import Connection
+from dbcore_sqlite.connection import Connection, lost_in_transaction
 from dbcore_sqlite.job import Native
 
-__all__ = ["begin", "commit", "rollback", "transaction_status"]
+__all__ = ["begin", "commit", "rollback", "transaction_status", "wait_to_write"]
 
 _WRITE = ("BEGIN IMMEDIATE",)
 _READ = ("PRAGMA query_only = 1", "BEGIN")
@@ -28,14 +28,23 @@ async def begin(connection: Connection, isolation: Isolation | None, read_only: 
     connection.pending = _READ if read_only else _WRITE
 
 
+async def wait_to_write(connection: Connection, seconds: float) -> None:
+    """Wait for the writer lane. Raises `PoolTimeout`; the reset gives the lane back if nothing was begun after all."""
+    await connection.quiet()
+    if not connection.read_only or connection.lane.everything:
+        await connection.lane.take(connection, seconds)
+
+
 async def commit(connection: Connection) -> None:
     """Commit. Raises `TransactionError` for a transaction that SQLite has rolled back, or that failed, already."""
     await connection.quiet()
     if connection.pending:
         _over(connection)
         return
-    lost = bool(connection.begun) and not connection.inside
-    if lost and connection.is_open:
+    if connection.begun and not connection.is_open:
+        _over(connection)
+        raise lost_in_transaction()
+    if connection.begun and not connection.inside:
         if connection.begun == "read":
             await connection.run(_read_write, interruptible=False)
         _over(connection)
@@ -45,10 +54,12 @@ async def commit(connection: Connection) -> None:
         )
     if connection.failed:
         raise TransactionError("nothing was committed: of several statements sent together one failed; roll it back")
+    before = connection.job
     try:
         await connection.work(_commit, connection.begun == "read", repeatable=True)
     except DbConnectionError as error:
-        error.outcome_unknown = True
+        job = connection.job
+        error.outcome_unknown = job is not None and job is not before and job.started
         raise
     finally:
         if connection.is_quiet and not connection.inside:
@@ -59,7 +70,7 @@ async def rollback(connection: Connection) -> None:
     """Roll back; harmless without a transaction. A cancelled caller does not stop it."""
     await connection.quiet()
     try:
-        if not connection.pending and (connection.begun or connection.inside):
+        if not connection.pending and (connection.begun or connection.inside) and connection.is_open:
             await connection.run(_rollback, connection.begun == "read", interruptible=False)
     finally:
         if connection.is_quiet and not (connection.inside and not connection.pending):
@@ -71,7 +82,8 @@ def transaction_status(connection: Connection) -> TransactionStatus:
     if connection.pending:
         return "open"
     if not connection.inside:
-        return "idle"
+        lost = connection.begun and not connection.is_open  # nobody has ended it; its COMMIT will tell
+        return "open" if lost else "idle"
     return "failed" if connection.failed else "open"
 
 

@@ -13,7 +13,7 @@ from dbcore.statements.parse import reader
 
 __all__ = ["RESTORED_PRAGMAS", "SYNTAX", "Kind", "is_write", "look"]
 
-SYNTAX = Syntax(placeholder="?")
+SYNTAX = Syntax(placeholder="?", bracket_identifiers=True)
 
 _words = reader(SYNTAX).words
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dbcore_sqlite import Connection, start_pool
-from dbcore_sqlite.connection import connect
+from dbcore_sqlite.connecting import connect
 from dbcore_sqlite.job import Job, Native
 from dbcore_sqlite.pool import make_home
 from dbcore_sqlite.streams import stream

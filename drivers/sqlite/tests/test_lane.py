@@ -18,6 +18,7 @@ from dbcore_sqlite.transactions import commit, rollback
 from sqlite_pools import begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, under_way, value
 
 import dbcore
+import dbcore as db
 from dbcore.errors import ConflictError, PoolClosed, PoolDeadlock, PoolTimeout
 from dbcore.pool import PoolOps
 
@@ -172,6 +173,23 @@ async def test_the_time_given_to_a_transaction_covers_the_lane_too(tmp_path: Pat
             await asyncio.create_task(write())
         assert loop.time() - started < 5
         await rollback(one)
+
+
+async def test_a_transaction_on_a_connection_waits_for_the_lane_as_long_as_it_is_told(tmp_path: Path) -> None:
+    database = db.open(f"sqlite:///{tmp_path}/app.db")
+    async with database, database.transaction() as tx, database.connection() as other:
+        await tx.execute("CREATE TABLE items (id INTEGER)")
+
+        async def write() -> None:
+            with pytest.raises(PoolTimeout, match=r"for 0\.01 s") as caught:
+                async with other.transaction(timeout=0.01):
+                    pass
+            assert caught.value.reason == "writers"
+            async with other.transaction(read_only=True, timeout=0.01):
+                pass  # it waits for nobody
+
+        await asyncio.create_task(write())
+        await tx.rollback()
 
 
 async def test_a_writer_whose_time_is_up_hears_of_the_limit_it_was_given(tmp_path: Path) -> None:

@@ -114,6 +114,20 @@ async def test_what_was_done_through_the_native_connection_is_undone(tmp_path: P
             assert (await run(again, "SELECT name FROM sqlite_temp_master")).rows == []
 
 
+async def test_a_transaction_left_open_on_a_connection_in_other_hands_is_rolled_back(tmp_path: Path) -> None:
+    """Python's `isolation_level = None` commits: the reset must not come to that before the rollback."""
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            await run(connection, "CREATE TABLE left_open (n INTEGER)")
+        async with held(pool) as connection:
+            touch(connection)
+            await begin_write(connection)
+            await run(connection, "INSERT INTO left_open VALUES (1)")
+        async with held(pool) as again:
+            assert again is connection
+            assert await value(again, "SELECT count(*) FROM left_open") == 0
+
+
 async def test_a_native_cursor_left_open_costs_the_connection(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, one()) as pool:
         async with held(pool) as connection:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from dbcore_sqlite import Connection
+from dbcore_sqlite.job import Native
 from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
 from sqlite_pools import (
     SLOW_WRITE,
@@ -202,3 +203,46 @@ async def test_a_connection_dropped_during_commit_leaves_the_outcome_unknown(tmp
             await ending
         assert caught.value.outcome_unknown
         assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("begin_one", [begin_write, begin_read])
+async def test_a_connection_dropped_before_commit_has_done_nothing(tmp_path: Path, begin_one: End) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_one(connection)
+        await count(connection)
+        connection.abort()
+        assert transaction_status(connection) == "open"
+        for work in (run(connection, "SELECT 1"), commit(connection)):
+            with pytest.raises(DbConnectionError) as caught:
+                await work
+            assert caught.value.retryable
+            assert not caught.value.outcome_unknown
+        await rollback(connection)
+
+
+async def test_a_commit_that_was_dropped_before_the_worker_came_to_it_has_done_nothing(tmp_path: Path) -> None:
+    reached, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def busy(native: Native) -> None:
+        loop.call_soon_threadsafe(reached.set)
+        go_on.wait(10)
+
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_write(connection)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        busy_work = asyncio.create_task(connection.run(busy))
+        await reached.wait()
+        ending = asyncio.create_task(commit(connection))
+        while connection.job is None or connection.job.started:
+            await asyncio.sleep(0)
+        connection.abort()
+        while not connection.job.cancelled:
+            await asyncio.sleep(0.001)
+        go_on.set()
+        await busy_work
+        with pytest.raises(DbConnectionError) as caught:
+            await ending
+        assert not caught.value.outcome_unknown

@@ -1,0 +1,42 @@
+"""A pool that is not ours, taken as the face takes one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from dbcore.pool import Hold, Lender, NotLent, PoolOps, Release
+
+__all__ = ["foreign_lender"]
+
+C = TypeVar("C")
+
+
+class _Lent:
+    """What came out of `checkout`."""
+
+    __slots__ = ("connection", "release")
+    state = "in use"
+
+    def __init__(self, connection: Any, release: Release) -> None:
+        self.connection = connection
+        self.release = release
+
+
+def foreign_lender(pool: PoolOps[C], guard: Callable[[], None]) -> Lender[C]:
+    """Fill holds from `pool.checkout`. `guard` raises where the pool must not be used, which it may not notice."""
+
+    def try_lend(_hold: Hold[C], _depth: int) -> bool:
+        return False  # only the pool knows whether it would have to wait
+
+    async def lend(hold: Hold[C], timeout: float | None, _depth: int) -> None:
+        guard()
+        hold.lent = _Lent(*await pool.checkout(timeout))
+
+    def take_back(hold: Hold[C], place: NotLent) -> None:
+        lent = hold.lent
+        hold.lent = place
+        if isinstance(lent, _Lent):
+            lent.release()
+
+    return Lender(try_lend=try_lend, lend=lend, take_back=take_back, take_back_unused=take_back)

@@ -1,0 +1,334 @@
+"""Trips that statements share: one-shot statements of many tasks leave together, on one connection.
+
+Beside the engine and not in it: a bus holds a connection like anybody else, and gives it back after every trip, so
+that nobody who waits for one is passed. A statement that finds no seat at once takes a connection of its own, as if
+there were no buses at all.
+
+A slow statement would hold up all behind it. So a text rides only once it has been seen to be quick, lately; one that
+takes its time all the same is stopped, loses the right for a while, and is run on a connection of its own.
+"""
+
+# Members with an underscore are for inside the library; this file is inside.
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context
+from threading import get_ident
+from typing import Any, Generic, TypeVar, cast
+
+from dbcore.access import UNDONE, Access, log
+from dbcore.driver import Result, Sharing
+from dbcore.errors import DbConnectionError
+from dbcore.places import frame_at
+from dbcore.session import Session
+
+__all__ = ["Trips"]
+
+C = TypeVar("C")
+
+QUICK = 0.025
+"""Seconds that a text may take on a connection of its own, the way to the database included, and still ride."""
+WORTH = 0.0003
+"""Mean seconds of a text on its rides above which it rides no more: many connections side by side are faster then."""
+SMOOTHING, AT_MOST = 0.02, 0.003
+"""What the latest ride counts for in that mean, and the most seconds it counts as: results arrive in bunches, the first
+of which looks slow, and a machine that is busy with something else says nothing of the text."""
+PATIENCE = 0.05
+"""Seconds without any outcome after which the statement that is running is stopped."""
+PROVEN = 3
+"""Quick runs that a text needs before it may ride."""
+LATELY = 60.0
+"""Seconds for which they count after the last one."""
+BARRED = 10.0
+"""Seconds in which quick runs of a text that was slow count for nothing."""
+CROWD = 3
+"""Statements on connections of their own side by side before it pays to send a bus."""
+BUSES = 2
+"""One is on its way while the other's answers are taken in."""
+SEATS = 500
+TEXTS, LONGEST = 1000, 10_000
+"""Texts that are remembered, and characters of the longest one."""
+
+
+class _Text:
+    """What is known of a statement's text."""
+
+    __slots__ = ("barred_until", "may", "mean", "quick", "until", "writes")
+
+    def __init__(self, *, may: bool, writes: bool) -> None:
+        self.may = may
+        self.writes = writes
+        self.quick = 0
+        self.mean = 0.0
+        self.until = 0.0
+        """It may ride until then, unless it is seen to be quick again."""
+        self.barred_until = 0.0
+
+    def ran(self, seconds: float, now: float) -> None:
+        """Note how long it took."""
+        if seconds > QUICK:
+            self.bar(now)
+        elif self.may and now >= self.barred_until:
+            self.quick += 1
+            if self.quick >= PROVEN:
+                self.until = now + LATELY
+
+    def rode(self, seconds: float, now: float) -> None:
+        """Note how long it was the one that others waited for."""
+        self.mean += (min(seconds, AT_MOST) - self.mean) * SMOOTHING
+        if self.mean > WORTH:
+            self.bar(now)
+        elif self.until:
+            self.until = now + LATELY
+
+    def bar(self, now: float) -> None:
+        """It was slow."""
+        self.forget()
+        self.barred_until = now + BARRED
+
+    def forget(self) -> None:
+        """It has to be seen to be quick anew."""
+        self.quick = 0
+        self.mean = 0.0
+        self.until = 0.0
+
+
+class _Rider:
+    """One statement in the line or on its way, and the future that its task waits for."""
+
+    __slots__ = ("future", "known", "statement")
+
+    def __init__(self, future: asyncio.Future[Any], statement: tuple[str, Sequence[Any]], known: _Text) -> None:
+        self.future = future
+        self.statement = statement
+        self.known = known
+
+
+class _Trip:
+    """One bus on its way: who is in it, how far it has come, and what to do when it does not come on."""
+
+    __slots__ = ("_arrived", "_interrupting", "_last", "_loop", "_riders", "_seen", "_spawn", "_stop_it", "_timer")
+
+    def __init__(
+        self,
+        riders: list[_Rider],
+        loop: asyncio.AbstractEventLoop,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        stop_it: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._riders = riders
+        self._loop = loop
+        self._spawn = spawn
+        self._stop_it = stop_it
+        self._arrived = self._seen = 0
+        self._last = loop.time()
+        self._interrupting: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(PATIENCE, self._look)
+
+    def report(self, index: int, outcome: Result | BaseException | None) -> None:
+        """Tell a rider how its statement ended. See `Sharing`."""
+        rider = self._riders[index]
+        now = self._loop.time()
+        took, self._last = now - self._last, now
+        self._arrived = index + 1
+        rider.known.rode(took, now)
+        future = rider.future
+        if future.done():
+            pass  # its task did not want to wait any longer
+        elif outcome is None:
+            future.set_result(UNDONE)
+        elif isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _look(self) -> None:
+        """Stop the statement that is running if nothing has arrived since the last look."""
+        if self._seen == self._arrived < len(self._riders) and self._interrupting is None:
+            self._riders[self._arrived].known.bar(self._loop.time())
+            self._interrupting = self._spawn(self._interrupt())
+        self._seen = self._arrived
+        self._timer = self._loop.call_later(PATIENCE, self._look)
+
+    async def _interrupt(self) -> None:
+        try:
+            await self._stop_it()
+        except Exception:
+            log.exception("a statement could not be stopped; those behind it go on waiting")
+        finally:
+            self._interrupting = None
+
+    async def end(self, error: Exception | None) -> None:
+        """The trip is over; whoever has not arrived fails with a copy of the error."""
+        self._timer.cancel()
+        for rider in self._riders[self._arrived :]:
+            if not rider.future.done():
+                failure = error or AssertionError("bug: the driver reported no outcome for a statement")
+                twin = copy.copy(failure)
+                twin.__cause__ = failure.__cause__
+                rider.future.set_exception(twin)
+        if self._interrupting is not None:  # it must not hit a statement of the next holder
+            await asyncio.wait([self._interrupting])
+
+
+class Trips(Generic[C]):
+    """The line of statements that wait for the next bus, and the buses."""
+
+    def __init__(self, access: Access[C], sharing: Sharing[C], loop: asyncio.AbstractEventLoop) -> None:
+        self._access = access
+        self._sharing = sharing
+        self._loop = loop
+        self._thread = get_ident()
+        self._now = loop.time
+        self._texts: dict[str, _Text] = {}
+        self._line: list[_Rider] = []
+        self._buses = 0
+        self._apart = 0
+        """One-shot statements under way on connections of their own, and those who wait for one."""
+
+    # -- a statement ---------------------------------------------------------------------------------------------------
+
+    async def query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None, *, depth: int) -> Result:
+        """Run one statement: along with others if that is quicker, else on a connection of its own.
+
+        `depth` says how many frames up from here the place is that asked for it.
+        """
+        access = self._access
+        if timeout is not None:
+            access.check_timeout(timeout)
+        known = self._texts.get(text) or self._first_look(text)
+        future = self._board(text, values, known, depth + 1)
+        if future is not None:
+            outcome: Any = await access.run(future, sql, timeout)
+            if outcome is not UNDONE:
+                return cast("Result", outcome)
+        self._apart += 1
+        try:
+            return await self._query_apart(sql, text, values, timeout, known, depth + 1)
+        finally:
+            self._apart -= 1
+
+    async def _query_apart(
+        self, sql: str, text: str, values: Sequence[Any], timeout: float | None, known: _Text, depth: int
+    ) -> Result:
+        access = self._access
+        session: Session[C] = Session(access)
+        waited = await session._take(None, depth + 1, writing=known.writes)
+        if waited and known.until and self._buses < BUSES and self._apart > CROWD:
+            # Connections are scarce: this one takes along whoever comes while it is on its way.
+            outcome: Any = await access.run(self._lead(session, text, values, known), sql, timeout)
+            if outcome is not UNDONE:
+                return cast("Result", outcome)
+            session = Session(access)
+            await session._take(None, depth + 1, writing=known.writes)
+        try:
+            started = self._now()
+            result = await session._query_alone(sql, text, values, timeout)
+            now = self._now()
+            known.ran(now - started, now)
+            return result
+        finally:
+            session._let_go(frame_at(0))
+
+    def _first_look(self, text: str) -> _Text:
+        writes = self._access.driver.writes
+        short = len(text) <= LONGEST
+        known = _Text(may=short and self._sharing.may(text), writes=writes is not None and writes(text))
+        if len(self._texts) >= TEXTS:
+            self._texts.clear()
+        if short:
+            self._texts[text] = known
+        return known
+
+    def _board(self, text: str, values: Sequence[Any], known: _Text, depth: int) -> asyncio.Future[Any] | None:
+        """Join the line for the next bus, if one will leave soon."""
+        if known.until == 0.0 or not (self._buses or self._apart >= CROWD):
+            return None
+        if get_ident() != self._thread or asyncio.current_task(self._loop) is None or self._access.stopped:
+            return None  # whoever has no business here is told so on the usual way
+        if self._now() >= known.until:
+            known.forget()
+            return None
+        if self._buses < BUSES and not self._send_bus(depth + 1) and not self._buses:
+            return None
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._line.append(_Rider(future, (text, values), known))
+        return future
+
+    # -- the buses -----------------------------------------------------------------------------------------------------
+
+    def _send_bus(self, depth: int) -> bool:
+        """Set out on a connection that is free now, and say whether there was one."""
+        hold: Session[C] = Session(self._access)
+        if not self._try_lend(hold, depth + 1):
+            return False
+        self._set_out(hold)
+        return True
+
+    def _try_lend(self, hold: Session[C], depth: int) -> bool:
+        try:
+            return self._access.try_lend(hold, depth + 1)
+        except Exception:
+            return False  # stopped, say: whoever cannot ride hears of it on the usual way
+
+    def _lead(self, session: Session[C], text: str, values: Sequence[Any], known: _Text) -> asyncio.Future[Any]:
+        """Set out on a connection that was waited for, as the first in line."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._line.insert(0, _Rider(future, (text, values), known))
+        self._set_out(session)
+        return future
+
+    def _set_out(self, hold: Session[C]) -> None:
+        self._buses += 1
+        hold.task = self._access.spawn(self._drive(hold), context=Context())
+
+    async def _drive(self, hold: Session[C]) -> None:
+        """Make trips until nobody waits for one, or somebody else has a right to the connection."""
+        current: Session[C] | None = hold
+        try:
+            while current is not None:
+                await self._trip(current)
+                current = await self._change(current)
+        finally:
+            if current is not None:
+                current._give_back(frame_at(0))
+            self._buses -= 1
+            if not self._buses:
+                for rider in self._line:
+                    if not rider.future.done():
+                        rider.future.set_result(UNDONE)
+                self._line.clear()
+
+    async def _trip(self, hold: Session[C]) -> None:
+        riders = [rider for rider in self._line[:SEATS] if not rider.future.done()]
+        del self._line[:SEATS]
+        if not riders:
+            return
+        access, sharing, native = self._access, self._sharing, hold._held()
+        trip = _Trip(riders, self._loop, access.spawn, lambda: sharing.interrupt(native))
+        error: Exception | None = DbConnectionError("the connection was cut off", retryable=True)
+        try:
+            await sharing.run(native, [rider.statement for rider in riders], trip.report)
+            error = None
+        except Exception as failure:
+            error = access.translate(failure)
+        finally:
+            await trip.end(error)
+
+    async def _change(self, hold: Session[C]) -> Session[C] | None:
+        """Give the connection back, for somebody may wait for it; take one anew if there are riders."""
+        hold._give_back(frame_at(0))
+        if not self._line:
+            await asyncio.sleep(0)  # those who have arrived have their turn, and may want more
+        if not self._line:
+            return None
+        fresh: Session[C] = Session(self._access)
+        if not self._try_lend(fresh, 1):
+            return None
+        fresh.task = asyncio.current_task()
+        return fresh

@@ -1,0 +1,19 @@
+"""What the conformance suite has to know of Postgres. Nothing but that suite imports this."""
+
+from __future__ import annotations
+
+from dbcore.testing.conformance import Subject
+
+__all__ = ["subject"]
+
+NO_NUL = "Postgres keeps no NUL character in a text"
+
+subject = Subject(
+    cannot={"str: NUL": NO_NUL, "dict: NUL": NO_NUL},
+    unreachable={
+        "a port where nobody listens": {"port": 1},
+        "a database that is not there": {"database": "dbcore_conformance_nowhere", "dbname": None},
+    },
+    fatal="SELECT pg_terminate_backend(pg_backend_pid())",
+)
+"""Postgres, for whoever has a server."""

@@ -1,0 +1,41 @@
+"""What dbcore promises of every driver, tried on Postgres, and on Postgres behind a PgBouncer in transaction mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from dbcore_postgres import conformance
+from pgbouncer import Bouncer, bouncer
+from pydantic import SecretStr
+
+from dbcore.testing.conformance import Subject, conformance_tests
+
+__all__ = ["bouncer"]
+
+BEHIND_PGBOUNCER = {
+    "a_full_reset_leaves_nothing_of_a_session": "in transaction mode there is no session that could be reset",
+    "a_statement_cancelled_twice_lets_go_of_the_locks_of_its_transaction": (
+        "PgBouncer does not tell the server that a client has gone in the middle of a statement"
+    ),
+}
+
+
+@pytest.fixture(params=["direct", "pgbouncer"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    if request.param == "pgbouncer":
+        behind: Bouncer = request.getfixturevalue("bouncer")
+        nobody_listens = {"a port where nobody listens": {"port": 1}}  # as for the rest, PgBouncer takes its time
+        return replace(
+            conformance.subject,
+            source=f"{behind.url}?pooler=transaction",
+            unreachable=nobody_listens,
+            endless="SELECT pg_sleep(12)",  # so long stays what nobody ends; each promise waits for ten seconds at most
+            cannot={**conformance.subject.cannot, **BEHIND_PGBOUNCER},
+        )
+    wrong = {"a wrong password": {"password": SecretStr("wr0ng-secret")}}
+    unreachable = {**conformance.subject.unreachable, **wrong}
+    return replace(conformance.subject, source=request.getfixturevalue("postgres_url"), unreachable=unreachable)
+
+
+test_conformance = conformance_tests()

@@ -1,0 +1,78 @@
+"""Connecting: what the connections of one pool share, and how one more is made."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import weakref
+
+from dbcore.config import Reset
+from dbcore_sqlite.connection import PATIENCE, Connection
+from dbcore_sqlite.lane import Lane
+from dbcore_sqlite.opening import File, Place
+from dbcore_sqlite.settings import SqliteSettings
+
+__all__ = ["Home", "connect"]
+
+log = logging.getLogger("dbcore.pool")
+
+
+class Home:
+    """What the connections of one pool share."""
+
+    __slots__ = ("_file", "_opened", "lane", "place", "reset", "threads")
+
+    def __init__(self, place: Place, lane: Lane, reset: Reset) -> None:
+        self.place = place
+        self.lane = lane
+        self.reset: Reset = reset
+        self.threads: set[threading.Thread] = set()
+        """The workers, so that the end of the pool can wait for theirs."""
+        self._file: File | None = None
+        self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    def opened(self, connection: Connection) -> None:
+        """Note a new connection. If it found another file than the older ones, those are not used again."""
+        if self._opened and connection.file != self._file:
+            for older in self._opened:
+                older.broken = True
+            log.warning(
+                "pool %s: %s was deleted or replaced while it was open; connections to the old file are dropped, and "
+                "what they wrote since is not in the new one",
+                self.lane.line.name,
+                self.place.path,
+            )
+        self._file = connection.file
+        self._opened.add(connection)
+
+
+async def connect(home: Home, settings: SqliteSettings) -> Connection:
+    """Open one connection. Raises `DbConnectionError`; leaves nothing behind when it is cancelled."""
+    loop = asyncio.get_running_loop()
+    made: list[Connection] = []
+
+    def make() -> None:
+        made.append(Connection(home, settings, loop))
+
+    # The worker inherits "daemon" from the thread that makes it: a program that forgets to stop still exits.
+    maker = threading.Thread(target=make, name="dbcore-sqlite connect", daemon=True)
+    maker.start()
+    maker.join()
+    connection = made.pop()
+    try:
+        await connection
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError):
+            connection.give_up()
+        # aiosqlite has told the worker to end, and the worker reports to the loop, which must not be closed by then.
+        deadline = loop.time() + PATIENCE
+        while loop.time() < deadline and (connection.thread is maker or connection.thread.is_alive()):  # noqa: ASYNC110 (as in close)
+            await asyncio.sleep(0.0005)
+        raise
+    finally:
+        home.threads = {thread for thread in home.threads if thread.is_alive()}
+        home.threads.add(connection.thread)
+    connection.parted = False
+    home.opened(connection)
+    return connection

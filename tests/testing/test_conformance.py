@@ -1,0 +1,597 @@
+"""The conformance suite finds what is broken: drivers that were good, and have one thing wrong now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import dbcore_sqlite
+import pytest
+from dbcore_sqlite import Connection, SqliteSettings, transactions
+from dbcore_sqlite import conformance as of_sqlite
+from dbcore_sqlite.errors import to_error
+from dbcore_sqlite.statements import batch, query
+from dbcore_sqlite.streams import stream
+from pydantic import SecretStr
+
+import dbcore as db
+from dbcore.pool import Release
+from dbcore.testing.conformance import PROMISES, Promise, Subject, Verdict, judge, judging, markdown, run
+from dbcore.testing.conformance.finding import subject_for
+
+AnyDriver = db.Driver[Any, Any]
+
+GOOD: AnyDriver = dbcore_sqlite.driver
+BY_NAME = {promise.name: promise for promise in PROMISES}
+
+
+def subject_of(driver: AnyDriver, tmp_path: Path, **changes: Any) -> Subject:
+    return replace(of_sqlite.subject, driver=driver, source=f"sqlite:///{tmp_path}/x.db", **changes)
+
+
+async def verdict_on(driver: AnyDriver, tmp_path: Path, name: str, **changes: Any) -> Verdict:
+    return await judge(BY_NAME[name], subject_of(driver, tmp_path, **changes))
+
+
+# -- drivers with one thing wrong --------------------------------------------------------------------------------------
+
+
+async def nothing(native: Connection, *_: Any) -> None:
+    """What a driver does that only says it did it."""
+
+
+async def rollback_in_place_of_commit(native: Connection) -> None:
+    await transactions.rollback(native)
+
+
+async def begin_for_writing(native: Connection, isolation: Any, read_only: bool) -> None:
+    await transactions.begin(native, isolation, read_only=False)
+
+
+async def one_by_one(native: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    return sum([(await query(native, sql, row)).count for row in rows])
+
+
+async def batch_in_pieces(native: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[db.Result]:
+    return [await query(native, sql, params) for sql, params in statements]
+
+
+async def batch_turned_around(native: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[db.Result]:
+    return (await batch(native, statements))[::-1]
+
+
+async def insert_in_pieces(native: Connection, table: tuple[str, ...], columns: Sequence[str], rows: Any) -> int:
+    found = [row async for row in rows] if hasattr(rows, "__aiter__") else list(rows)
+    marks = ", ".join("?" * len(columns))
+    names = ", ".join(f'"{name}"' for name in columns)
+    return await one_by_one(native, f'INSERT INTO "{table[0]}" ({names}) VALUES ({marks})', found)
+
+
+async def first_of_a_script(native: Connection, sql: str) -> None:
+    await query(native, sql.partition(";")[0], ())
+
+
+async def parameters_turned_around(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+    return await query(native, sql, list(params)[::-1])
+
+
+async def no_counts(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+    return replace(await query(native, sql, params), count=-1)
+
+
+async def shouting_columns(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+    result = await query(native, sql, params)
+    return replace(result, columns=tuple(name.upper() for name in result.columns))
+
+
+async def texts_of_all_values(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+    return await query(native, sql, [value if isinstance(value, int | None) else str(value) for value in params])
+
+
+async def work_goes_on(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+    running = asyncio.ensure_future(query(native, sql, params))
+    running.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(running)
+
+
+async def all_at_once(
+    native: Connection, sql: str, params: Sequence[Any], size: int
+) -> AsyncGenerator[db.Result, None]:
+    yield await query(native, sql, params)
+
+
+async def last_row_lost(
+    native: Connection, sql: str, params: Sequence[Any], size: int
+) -> AsyncGenerator[db.Result, None]:
+    async with contextlib.aclosing(stream(native, sql, params, size)) as results:
+        async for result in results:
+            yield replace(result, rows=result.rows[:-1])
+
+
+def plain_errors(error: BaseException) -> db.DbError | None:
+    found = to_error(error)
+    return db.QueryError(str(found)) if found is not None else None
+
+
+def errors_that_quote(error: BaseException) -> db.DbError | None:
+    found = to_error(error)
+    if isinstance(found, db.ConstraintError):
+        found.args = (f"{found}: the value was a-value-that-is-private",)
+    return found
+
+
+def no_errors(error: BaseException) -> db.DbError | None:
+    return None
+
+
+async def no_version(native: Connection) -> db.ServerInfo:
+    return db.ServerInfo(version="some database")
+
+
+def with_pool(change: Callable[[db.PoolOps[Any]], db.Pool[Any]]) -> AnyDriver:
+    """The driver with a pool that is no longer the engine's alone."""
+
+    async def start_pool(config: db.Config[SqliteSettings]) -> db.Pool[Connection]:
+        ops = await dbcore_sqlite.start_pool(config)
+        assert isinstance(ops, db.PoolOps)
+        return change(ops)
+
+    return replace(GOOD, start_pool=start_pool)
+
+
+def plain(ops: db.PoolOps[Any]) -> db.PoolOps[Any]:
+    """Just the two closures, as a pool of somebody else's has them."""
+    return db.PoolOps(checkout=ops.checkout, stop=ops.stop)
+
+
+KEPT: list[Any] = []
+"""What would put itself in order if it were forgotten; the test does that in the end."""
+
+
+def that_never_stops(ops: db.PoolOps[Any]) -> db.Pool[Any]:
+    async def stop() -> None:
+        KEPT.append(ops)
+
+    return replace(plain(ops), stop=stop)
+
+
+def that_releases_nothing(ops: db.PoolOps[Any]) -> db.Pool[Any]:
+    async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
+        native, release = await ops.checkout(timeout)
+        KEPT.append(release)
+        return native, lambda: None
+
+    return replace(plain(ops), checkout=checkout)
+
+
+def that_knows_no_timeout(ops: db.PoolOps[Any]) -> db.Pool[Any]:
+    async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
+        return await ops.checkout(3600)
+
+    return replace(plain(ops), checkout=checkout)
+
+
+def that_serves_the_last_first(ops: db.PoolOps[Any]) -> db.Pool[Any]:
+    waiting: list[asyncio.Future[tuple[Any, Release]]] = []
+    out: list[Any] = []
+
+    async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
+        if out:
+            waiting.append(asyncio.get_running_loop().create_future())
+            return await waiting[-1]
+        native, release = await ops.checkout(timeout)
+        out.append(native)
+
+        def give_back() -> None:
+            if waiting:
+                waiting.pop().set_result((native, give_back))
+            else:
+                out.clear()
+                release()
+
+        return native, give_back
+
+    return replace(plain(ops), checkout=checkout)
+
+
+def that_is_released_late(ops: db.PoolOps[Any]) -> db.Pool[Any]:
+    """A second release gives back what somebody else has by then."""
+
+    async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
+        native, release = await ops.checkout(timeout)
+        current.append(release)
+        return native, lambda: current[-1]()
+
+    current: list[Release] = []
+    return replace(plain(ops), checkout=checkout)
+
+
+BROKEN: dict[str, tuple[AnyDriver, list[str]]] = {
+    "commits nothing": (
+        replace(GOOD, commit=rollback_in_place_of_commit, transaction_status=None),
+        ["a_transaction_commits_when_its_block_ends", "transactions_side_by_side_are_all_kept"],
+    ),
+    "forgets to commit": (replace(GOOD, commit=nothing), ["a_transaction_commits_when_its_block_ends"]),
+    "forgets to roll back": (
+        replace(GOOD, rollback=nothing),
+        ["a_connection_runs_transactions_one_after_the_other"],
+    ),
+    "has no read-only": (
+        replace(GOOD, begin=begin_for_writing),
+        ["read_only_is_enforced_and_ends_with_the_transaction"],
+    ),
+    "runs execute_many row by row": (
+        replace(GOOD, execute_many=one_by_one),
+        ["execute_many_is_all_or_nothing", "many_rows_that_are_cancelled_are_stored_all_or_none"],
+    ),
+    "runs a batch in pieces": (
+        replace(GOOD, batch=batch_in_pieces),
+        ["batch_is_all_or_nothing", "a_batch_that_fails_late_stores_nothing"],
+    ),
+    "turns a batch around": (replace(GOOD, batch=batch_turned_around), ["batch_gives_a_result_for_each_statement"]),
+    "loads rows in pieces": (
+        replace(GOOD, insert_many=insert_in_pieces),
+        ["insert_many_is_all_or_nothing", "insert_many_takes_names_literally"],
+    ),
+    "runs the first of a script": (
+        replace(GOOD, script=first_of_a_script),
+        ["a_script_runs_every_statement", "a_script_is_all_or_nothing"],
+    ),
+    "turns parameters around": (
+        replace(GOOD, query=parameters_turned_around),
+        ["parameters_stand_where_they_belong", "many_parameters_keep_their_order"],
+    ),
+    "counts nothing": (
+        replace(GOOD, query=no_counts),
+        ["execute_counts_the_rows_that_it_changed", "a_statement_counts_its_own_rows_alone"],
+    ),
+    "renames columns": (replace(GOOD, query=shouting_columns), ["a_row_has_the_names_of_its_columns"]),
+    "makes texts of all values": (
+        replace(GOOD, query=texts_of_all_values),
+        ["every_portable_value_comes_back_equal"],
+    ),
+    "lets work go on": (
+        replace(GOOD, query=work_goes_on),
+        ["a_cancelled_statement_leaves_the_connection_usable"],
+    ),
+    "streams all at once": (replace(GOOD, stream=all_at_once), ["a_batch_of_a_stream_is_never_larger_than_asked"]),
+    "streams without the last row": (replace(GOOD, stream=last_row_lost), ["a_stream_gives_every_row_in_order"]),
+    "knows one kind of error": (
+        replace(GOOD, to_error=plain_errors),
+        [
+            "a_key_that_is_taken_is_a_constraint_error",
+            "a_foreign_key_is_enforced_and_a_constraint_error",
+            "a_missing_value_is_a_constraint_error",
+            "a_failed_check_is_a_constraint_error",
+        ],
+    ),
+    "quotes values in errors": (
+        replace(GOOD, to_error=errors_that_quote),
+        ["a_key_that_is_taken_is_a_constraint_error", "a_constraint_is_the_same_error_whatever_met_it"],
+    ),
+    "raises errors of its library": (
+        replace(GOOD, to_error=no_errors),
+        ["a_wrong_statement_is_a_query_error_with_its_text", "a_wrong_statement_leaves_the_connection_usable"],
+    ),
+    "tells no version": (replace(GOOD, server_info=no_version), ["a_server_tells_its_version"]),
+    "never stops": (
+        with_pool(that_never_stops),
+        ["after_stop_no_task_and_no_thread_is_left", "a_raw_checkout_after_stop_is_refused"],
+    ),
+    "releases nothing": (
+        with_pool(that_releases_nothing),
+        ["a_connection_comes_back_on_every_way_out", "a_checkout_gives_the_native_connection_and_a_release"],
+    ),
+    "knows no timeout": (with_pool(that_knows_no_timeout), ["a_checkout_that_takes_too_long_is_a_pool_timeout"]),
+    "serves the last first": (with_pool(that_serves_the_last_first), ["first_come_first_served"]),
+    "releases what others have": (
+        with_pool(that_is_released_late),
+        ["a_second_release_does_not_touch_the_next_holder"],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+async def test_a_driver_with_one_thing_wrong_is_found_out(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "GUARD", 2.0)
+    driver, names = BROKEN[what]
+    for name in names:
+        verdict = await verdict_on(driver, tmp_path, name)
+        assert verdict.outcome == "broken", name
+        assert len(verdict.why) > 20, verdict.why
+        assert not verdict.good
+    for kept in KEPT:
+        if isinstance(kept, db.PoolOps):
+            await kept.stop()
+    KEPT.clear()
+
+
+# -- what a driver has not got -----------------------------------------------------------------------------------------
+
+
+LEAST = replace(
+    GOOD,
+    begin=None,
+    commit=None,
+    rollback=None,
+    transaction_status=None,
+    execute_many=None,
+    batch=None,
+    script=None,
+    stream=None,
+    insert_many=None,
+    writes=None,
+    touch=None,
+    server_info=None,
+    endpoint=None,
+)
+
+
+@pytest.mark.parametrize("driver", [LEAST, with_pool(plain)], ids=["the least driver", "a pool of two closures"])
+def test_what_a_driver_has_not_got_is_absent_and_all_else_is_kept(driver: AnyDriver, tmp_path: Path) -> None:
+    slow = {"five_megabytes_come_back_equal"}
+    report = run(subject_of(driver, tmp_path), promises=[each for each in PROMISES if each.name not in slow])
+    assert [(each.promise.name, each.why) for each in report.verdicts if not each.good] == []
+    absent = {each.promise.name for each in report.verdicts if each.outcome == "absent"}
+    wanted = {
+        each.name
+        for each in PROMISES
+        if "fatal" in each.needs or any(not report.capabilities.get(need, True) for need in each.needs)
+    }
+    assert absent == wanted
+    assert report.good
+    assert {"kept", "absent"} == set(report.counts)
+
+
+async def test_a_missing_capability_has_to_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = replace(GOOD, server_info=None)
+    assert (await verdict_on(driver, tmp_path, "a_server_tells_its_version")).outcome == "absent"
+
+    async def invented(database: db.Database) -> db.ServerInfo:
+        return db.ServerInfo(version="1")
+
+    monkeypatch.setattr(db.Database, "server_info", invented)
+    verdict = await verdict_on(driver, tmp_path, "a_server_tells_its_version")
+    assert verdict.outcome == "broken"
+    assert "UnsupportedError was promised, and nothing was raised" in verdict.why
+
+
+async def test_what_the_subject_does_not_tell_is_absent(tmp_path: Path) -> None:
+    verdict = await verdict_on(GOOD, tmp_path, "a_failed_start_says_why_and_soon", unreachable={})
+    assert (verdict.outcome, verdict.good) == ("absent", True)
+    assert "unreachable" in verdict.why
+
+
+# -- what is declared --------------------------------------------------------------------------------------------------
+
+
+async def test_a_declared_promise_that_is_not_kept_has_its_reason(tmp_path: Path) -> None:
+    name = "a_server_tells_its_version"
+    driver = replace(GOOD, server_info=no_version)
+    verdict = await verdict_on(driver, tmp_path, name, cannot={name: "it is a secret"})
+    assert (verdict.outcome, verdict.why, verdict.good) == ("declared", "it is a secret", True)
+    assert isinstance(verdict.error, AssertionError)
+
+
+async def test_a_declared_promise_that_is_kept_is_stale(tmp_path: Path) -> None:
+    name = "a_server_tells_its_version"
+    verdict = await verdict_on(GOOD, tmp_path, name, cannot={name: "it is a secret"})
+    assert (verdict.outcome, verdict.good) == ("stale", False)
+    assert "it is a secret" in verdict.why
+
+
+async def test_a_declared_value_that_is_kept_is_stale(tmp_path: Path) -> None:
+    cannot = {**of_sqlite.subject.cannot, "bool: true": "there is no truth"}
+    verdict = await verdict_on(GOOD, tmp_path, "every_portable_value_comes_back_equal", cannot=cannot)
+    assert verdict.outcome == "broken"
+    assert "'bool: true' is kept, though it was declared" in verdict.why
+
+
+def test_a_declaration_of_something_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    subject = subject_of(GOOD, tmp_path, cannot={"first_come_first_serve": "a typing error"})
+    with pytest.raises(db.UsageError, match=r"'first_come_first_serve'.*'first_come_first_served'"):
+        run(subject, promises=[])
+
+
+# -- promises that go wrong in other ways ------------------------------------------------------------------------------
+
+
+def made_of(work: Callable[[Subject], Any]) -> Promise:
+    return Promise(name="made", area="made", sentence="Made for this test.", needs=(), run=work)
+
+
+async def test_a_promise_that_hangs_is_ended_and_says_that_it_hung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "GUARD", 0.3)
+    ended: list[str] = []
+
+    async def stuck(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(sql)
+        raise AssertionError("nobody sets that event")
+
+    verdict = await verdict_on(replace(GOOD, query=stuck), tmp_path, "a_started_database_answers")
+    assert verdict.outcome == "broken"
+    assert "hung for 0.3 s: it stood at connecting.py:" in verdict.why
+    assert ended == ["SELECT 1"]
+
+
+async def test_a_promise_that_does_not_end_when_it_is_cancelled_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "GUARD", 0.1)
+    monkeypatch.setattr(judging, "STUBBORN", 0.1)
+    enough = asyncio.Event()
+
+    async def stubborn(subject: Subject) -> None:
+        while not enough.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await enough.wait()
+
+    verdict = await judge(made_of(stubborn), subject_of(GOOD, tmp_path))
+    assert "and went on when it was cancelled" in verdict.why
+    enough.set()
+
+
+async def test_the_reason_of_a_broken_promise_shows_no_secret(tmp_path: Path) -> None:
+    class Secretive(SqliteSettings):
+        password: SecretStr
+
+    async def tell(subject: Subject) -> None:
+        raise ValueError("cannot log in with hunter2-do-not-show")
+
+    source = {"driver": "sqlite", "path": str(tmp_path / "x.db"), "password": "hunter2-do-not-show"}
+    subject = Subject(driver=replace(GOOD, settings=Secretive), source=source)
+    verdict = await judge(made_of(tell), subject)
+    assert verdict.why.startswith("ValueError: cannot log in with ***")
+
+
+async def test_a_database_may_be_made_for_each_promise(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def place() -> AsyncGenerator[str, None]:
+        made.append(f"sqlite:///{tmp_path}/{len(made)}.db")
+        yield made[-1]
+        made.append("dropped")
+
+    subject = Subject(source=place)
+    for name in ("a_started_database_answers", "a_transaction_commits_when_its_block_ends"):
+        assert (await judge(BY_NAME[name], subject)).outcome == "kept"
+    assert made[1::2] == ["dropped", "dropped"]
+    assert made[0] != made[2]
+    with pytest.raises(db.UsageError, match="placed"):
+        _ = subject.config
+
+
+@pytest.mark.parametrize("name", ["a_transaction_commits_when_its_block_ends", "batch_is_all_or_nothing"])
+@pytest.mark.parametrize("driver", [GOOD, replace(GOOD, query=no_counts), replace(GOOD, batch=batch_in_pieces)])
+async def test_no_table_is_left_behind(driver: AnyDriver, name: str, tmp_path: Path) -> None:
+    await verdict_on(driver, tmp_path, name)
+    async with db.open(f"sqlite:///{tmp_path}/x.db") as database:
+        assert await database.fetch_all("SELECT name FROM sqlite_schema") == []
+
+
+# -- the suite and its reports -----------------------------------------------------------------------------------------
+
+
+def test_every_promise_has_a_name_of_its_own_and_a_sentence() -> None:
+    assert len(BY_NAME) == len(PROMISES) > 130
+    for promise in PROMISES:
+        assert promise.sentence.endswith("."), promise.name
+        assert "Laws:" not in promise.sentence
+
+
+def test_every_area_is_in_the_suite() -> None:
+    folder = Path(judging.__file__).parent / "areas"
+    assert {promise.area for promise in PROMISES} == {path.stem for path in folder.glob("[a-z]*.py")}
+
+
+def test_a_report_is_a_page(tmp_path: Path) -> None:
+    names = ("a_started_database_answers", "a_server_tells_its_version", "first_come_first_served")
+    driver = replace(GOOD, server_info=no_version)
+    report = run(subject_of(driver, tmp_path), promises=[BY_NAME[name] for name in names], figures=True)
+    page = markdown(report)
+    assert str(report) == "sqlite: 3 promises: 2 kept, 1 broken"
+    assert not report.good
+    assert "| After `start` statements are answered; a second `start` is harmless. | kept |" in page
+    assert "| `server_info` has name and version of what is at the other end. | **broken**: a version has" in page
+    assert "| `stream` | yes |" in page
+    assert "| a transaction: serializable | yes |" in page
+    assert "| float | `REAL` | all but NaN: changed to None |" in page
+    assert "| float: NaN | SQLite keeps NULL in place of NaN |" in page
+    assert "| checkout and release | " in page
+    assert [figure.value > 0 for figure in report.figures] == [True] * 4
+
+
+def test_the_package_of_a_driver_brings_its_subject() -> None:
+    config = db.Config.from_url("sqlite:///x.db")
+    assert subject_for(config) == replace(of_sqlite.subject, source=config)
+
+
+def test_a_driver_without_a_subject_gets_a_plain_one(tmp_path: Path) -> None:
+    config = replace(db.Config.from_url("sqlite:///x.db"), driver="unheard-of")
+    assert subject_for(config) == Subject(source=config)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("nowhere_at_all:subject", "ModuleNotFoundError"), ("dbcore_sqlite:driver", "no Subject")]
+)
+def test_a_subject_that_cannot_be_had_is_an_error(value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry_points(**_: str) -> list[EntryPoint]:
+        return [EntryPoint("sqlite", value, "dbcore.conformance")]
+
+    monkeypatch.setattr("dbcore.testing.conformance.finding.entry_points", entry_points)
+    with pytest.raises(db.UsageError, match=words):
+        subject_for(db.Config.from_url("sqlite:///x.db"))
+
+
+# -- under pytest, and without it --------------------------------------------------------------------------------------
+
+TESTS = """
+import pytest
+from dataclasses import replace
+from dbcore_sqlite import driver
+from dbcore.testing.conformance import PROMISES, Subject, conformance_tests
+
+some = [each for each in PROMISES if each.name in (
+    "a_started_database_answers", "a_server_tells_its_version", "statistics_add_up", "first_come_first_served")]
+
+by_value = Subject(
+    driver=replace(driver, server_info=None),
+    source="sqlite:///x.db",
+    cannot={"first_come_first_served": "declared, and kept all the same"},
+)
+test_by_value = conformance_tests(by_value, some)
+
+@pytest.fixture
+def subject(tmp_path):
+    async def no_answers(*_):
+        raise ZeroDivisionError
+    cannot = {name: "it divides by zero" for name in ("first_come_first_served", "a_started_database_answers")}
+    return Subject(driver=replace(driver, query=no_answers), source=f"sqlite:///{tmp_path}/x.db", cannot=cannot)
+
+test_by_fixture = conformance_tests(promises=some)
+"""
+
+
+def test_under_pytest_each_promise_is_an_item_with_an_outcome(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    outcomes = dict(re.findall(r"^test_it.py::(\S+) (\w+)", done.stdout, re.MULTILINE))
+    assert outcomes == {
+        "test_by_value[a_started_database_answers]": "PASSED",
+        "test_by_value[a_server_tells_its_version]": "SKIPPED",
+        "test_by_value[statistics_add_up]": "PASSED",
+        "test_by_value[first_come_first_served]": "FAILED",
+        "test_by_fixture[a_started_database_answers]": "XFAIL",
+        "test_by_fixture[a_server_tells_its_version]": "PASSED",
+        "test_by_fixture[statistics_add_up]": "PASSED",
+        "test_by_fixture[first_come_first_served]": "FAILED",
+    }, done.stdout
+    assert "it is kept, though it was declared that it cannot be" in done.stdout
+
+
+def test_without_pytest_it_is_not_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from dbcore.testing.conformance import PROMISES, Subject, run\n"
+        f"report = run(Subject(source='sqlite:///{tmp_path}/x.db'), promises=PROMISES[:3])\n"
+        "assert report.good, report\n"
+        "assert 'pytest' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
