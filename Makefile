@@ -2,9 +2,11 @@
 #
 #   make test PYTHON=python3.13     the same on another Python, in an environment of its own (.venv-3.13)
 #   make test ARGS="-k pool -x"     arguments for pytest
+#   make test JOBS=0                one test after the other
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 3
 
 ifeq ($(PYTHON),python3)
 VENV ?= .venv
@@ -31,7 +33,7 @@ demo: $(VENV)/.demo ## Move money between accounts on SQLite, or on the database
 	@$(BIN)/python docs/examples/ledger.py
 
 .PHONY: test
-test: $(VENV)/.dev ## Run all tests, on SQLite and Postgres
+test: $(VENV)/.dev ## Run all tests, on SQLite, Postgres and MariaDB
 	$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: stress

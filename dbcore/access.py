@@ -97,6 +97,26 @@ class Access(Generic[C]):
         """The error for whoever comes after the stop."""
         return self.own(PoolClosed(f"database {self.name!r} was stopped, and stays so; open it anew"))
 
+    async def take(self, hold: Hold[C], timeout: float | None, depth: int, *, writing: bool = False) -> Release | None:
+        """Check a connection out. One that will write passes the pool's gate first, where there is one.
+
+        Returns what to call after the release, to let the next writer in. `depth` says how many frames up from here
+        the place is that asked for it.
+        """
+        gate: Release | None = None
+        try:
+            if writing:
+                gate, timeout = await self.pass_gate(timeout)
+            if not self.try_lend(hold, depth + 1):
+                await self.lend(hold, timeout, depth + 1)
+        except BaseException as error:
+            if gate is not None:
+                gate()
+            if isinstance(error, Exception):
+                self.fail_to_connect(error)
+            raise
+        return gate
+
     async def pass_gate(self, timeout: float | None) -> tuple[Release | None, float | None]:
         """Wait until writing is admitted, where there is a gate: what opens it, and what is left of the timeout."""
         admit = self.running().admit

@@ -96,7 +96,7 @@ class Database(Querying[Any]):
             self._raw = self._raw_ops(ops)
             share = access.driver.share
             sharing = share(access.config) if share is not None and access.config.share_trips else None
-            self._trips = Trips(access, sharing, loop) if sharing is not None else None
+            self._trips = Trips(access, sharing, loop)
             _started.add(self)
         finally:
             self._starting.set_result(None)
@@ -265,18 +265,10 @@ class Database(Querying[Any]):
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _query(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Awaitable[Result]:
-        if self._trips is not None:
-            return self._trips.query(sql, text, values, timeout, depth=2)
-        return self._query_apart(sql, text, values, timeout)
-
-    async def _query_apart(self, sql: str, text: str, values: Sequence[Any], timeout: float | None) -> Result:
-        session: Session[Any] = Session(self._access)
-        writes = self._access.driver.writes
-        await session._take(None, 3, writing=writes is not None and writes(text))
-        try:
-            return await session._query_alone(sql, text, values, timeout)
-        finally:
-            session._let_go(frame_at(0))
+        if self._trips is None:
+            self._access.running()
+            raise AssertionError("bug: a running database that cannot run statements")
+        return self._trips.query(sql, text, values, timeout, depth=2)
 
     async def _together(
         self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, apart: bool = False

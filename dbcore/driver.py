@@ -36,7 +36,10 @@ TransactionStatus = Literal["idle", "open", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one statement gave: column names, rows as plain tuples in that order, and the rows it returned or changed."""
+    """What one statement gave: column names, rows as tuples in that order, and how many it returned or changed.
+
+    The rows may be a list of `row_shape(columns)`, from `dbcore.statements`, where a library can make them at once.
+    """
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
@@ -164,7 +167,7 @@ class Driver(Generic[S, C]):
     | `script` | run a text of several statements | `UnsupportedError` |
     | `stream` | be an async generator of `Result`s of at most `size` rows, in constant memory; end the statement when it is closed | `UnsupportedError` |
     | `insert_many` | load rows by the fastest path | `execute_many` with an INSERT |
-    | `writes` | say whether a text writes; a one-shot statement that does passes `PoolOps.admit` before its checkout | only transactions pass it |
+    | `writes` | say whether a text writes; a one-shot statement that does passes `PoolOps.admit` before its checkout | only transactions pass it, and what runs as one |
     | `share` | say how one-shot statements share trips under this config, if they do: see `Sharing` | each takes a connection of its own |
     | `touch` | note that the session may have been changed behind the library's back | nothing |
     | `server_info` | ask what is at the other end | nothing is shown |

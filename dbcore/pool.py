@@ -96,8 +96,9 @@ class PoolOps(Generic[C]):
     stop: Callable[[], Awaitable[None]]
     lender: Lender[C] | None = None
     admit: Callable[[float | None], Awaitable[Release]] | None = None
-    """Called by a write transaction before its checkout; what it returns is called after the release. A database
-    with one writer at a time lines its writers up here, so that they do not hold connections while they wait."""
+    """Called, with the seconds that are left, before the checkout of what is going to write; what it returns is called
+    after the release. A database with one writer at a time lines its writers up here, so that they do not hold
+    connections while they wait."""
     stats: Callable[[], Stats] | None = None
     holders: Callable[[], tuple[Holder, ...]] | None = None
     drain: Callable[[], Awaitable[None]] | None = None

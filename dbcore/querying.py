@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from dbcore.access import Access
@@ -169,7 +170,7 @@ class Querying(ABC, Generic[C]):
         return await self._together(one_by_one, sql, timeout)
 
     async def batch(self, statements: Iterable[tuple[str, Params]], *, timeout: float | None = None) -> list[Result]:
-        """Run several `(sql, params)` together, all or nothing, and return a `Result` for each.
+        """Run several `(sql, params)` together, all or nothing, and return a `Result` for each, its rows as `Row`s.
 
         Inside a transaction a failure dooms that transaction. The `sql` of an error is that of the statement that
         failed; it is `None` where they failed as a whole.
@@ -201,7 +202,8 @@ class Querying(ABC, Generic[C]):
                 raise failure  # noqa: B904  # `translate` has set the cause
             return results
 
-        return await self._together(together, None, timeout, apart=driver.batch is not None)
+        results = await self._together(together, None, timeout, apart=driver.batch is not None)
+        return [replace(one, rows=self._decoded("", None, one.columns, one.rows)) for one in results]
 
     async def execute_script(self, sql: str, *, timeout: float | None = None) -> None:
         """Run a text of several statements, without parameters.

@@ -65,39 +65,19 @@ class Session(Hold[C], Generic[C]):
 
     # -- checkout and release ------------------------------------------------------------------------------------------
 
-    async def _take(self, timeout: float | None, depth: int, *, writing: bool = False) -> bool:
-        """Check a connection out, and say whether it had to be waited for.
-
-        One that will write passes the pool's gate first, where there is one. `depth` says how many frames up from here
-        the place is that asked for it.
-        """
-        access = self._access
+    async def _take(self, timeout: float | None, depth: int, *, writing: bool = False) -> None:
+        """Check a connection out. See `Access.take`."""
         if self.lent is not BEFORE:
             raise self._taken_twice()
         self._gate = None
-        try:
-            if writing:
-                self._gate, timeout = await access.pass_gate(timeout)
-            if access.try_lend(self, depth + 1):
-                return False
-            await access.lend(self, timeout, depth + 1)
-        except BaseException as error:
-            self._leave_gate()
-            if isinstance(error, Exception):
-                access.fail_to_connect(error)
-            raise
-        return True
-
-    def _leave_gate(self) -> None:
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate()
+        self._gate = await self._access.take(self, timeout, depth + 1, writing=writing)
 
     def _let_go(self, frame: FrameType) -> None:
         """Undo `_take`."""
         self._give_back(frame)
-        if self._gate is not None:
-            self._leave_gate()
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate()
 
     def _give_back(self, frame: FrameType) -> None:
         """Release the connection; `frame` is the place to name when somebody uses it afterwards."""

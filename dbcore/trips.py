@@ -8,24 +8,20 @@ A slow statement would hold up all behind it. So a text rides only once it has b
 takes its time all the same is stopped, loses the right for a while, and is run on a connection of its own.
 """
 
-# Members with an underscore are for inside the library; this file is inside.
-# ruff: noqa: SLF001
-# pyright: reportPrivateUsage=false
-
 from __future__ import annotations
 
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
+from functools import partial
 from threading import get_ident
 from typing import Any, Generic, TypeVar, cast
 
 from dbcore.access import UNDONE, Access, log
 from dbcore.driver import Result, Sharing
 from dbcore.errors import DbConnectionError
-from dbcore.places import frame_at
-from dbcore.session import Session
+from dbcore.pool import Hold, NotLent
 
 __all__ = ["Trips"]
 
@@ -53,6 +49,9 @@ BUSES = 2
 SEATS = 500
 TEXTS, LONGEST = 1000, 10_000
 """Texts that are remembered, and characters of the longest one."""
+
+
+AWAY = NotLent()
 
 
 class _Text:
@@ -177,9 +176,9 @@ class _Trip:
 
 
 class Trips(Generic[C]):
-    """The line of statements that wait for the next bus, and the buses."""
+    """One-shot statements: the line of those that wait for the next bus, the buses, and those that go by themselves."""
 
-    def __init__(self, access: Access[C], sharing: Sharing[C], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, access: Access[C], sharing: Sharing[C] | None, loop: asyncio.AbstractEventLoop) -> None:
         self._access = access
         self._sharing = sharing
         self._loop = loop
@@ -202,43 +201,39 @@ class Trips(Generic[C]):
         if timeout is not None:
             access.check_timeout(timeout)
         known = self._texts.get(text) or self._first_look(text)
-        future = self._board(text, values, known, depth + 1)
-        if future is not None:
+        if known.until and (future := self._board(text, values, known, depth + 1)) is not None:
             outcome: Any = await access.run(future, sql, timeout)
             if outcome is not UNDONE:
                 return cast("Result", outcome)
+        hold, leave = _hold(), None
         self._apart += 1
         try:
-            return await self._query_apart(sql, text, values, timeout, known, depth + 1)
-        finally:
-            self._apart -= 1
-
-    async def _query_apart(
-        self, sql: str, text: str, values: Sequence[Any], timeout: float | None, known: _Text, depth: int
-    ) -> Result:
-        access = self._access
-        session: Session[C] = Session(access)
-        waited = await session._take(None, depth + 1, writing=known.writes)
-        if waited and known.until and self._buses < BUSES and self._apart > CROWD:
-            # Connections are scarce: this one takes along whoever comes while it is on its way.
-            outcome: Any = await access.run(self._lead(session, text, values, known), sql, timeout)
-            if outcome is not UNDONE:
-                return cast("Result", outcome)
-            session = Session(access)
-            await session._take(None, depth + 1, writing=known.writes)
-        try:
+            if known.writes or not self._try_lend(hold, depth + 1):
+                leave = await access.take(hold, None, depth + 1, writing=known.writes)
+                if known.until and self._buses < BUSES and self._apart > CROWD:
+                    # Connections are scarce: this one takes along whoever comes while it is on its way.
+                    leading, hold = hold, _hold()
+                    outcome = await access.run(self._lead(leading, text, values, known), sql, timeout)
+                    if outcome is not UNDONE:
+                        return cast("Result", outcome)
+                    await access.take(hold, None, depth + 1)
             started = self._now()
-            result = await session._query_alone(sql, text, values, timeout)
+            result = await access.run(access.query(hold.lent.connection, text, values), sql, timeout)
             now = self._now()
             known.ran(now - started, now)
             return result
         finally:
-            session._let_go(frame_at(0))
+            self._apart -= 1
+            access.take_back(hold, AWAY)
+            if leave is not None:
+                leave()
 
     def _first_look(self, text: str) -> _Text:
         writes = self._access.driver.writes
-        short = len(text) <= LONGEST
-        known = _Text(may=short and self._sharing.may(text), writes=writes is not None and writes(text))
+        short, sharing = len(text) <= LONGEST, self._sharing
+        known = _Text(
+            may=sharing is not None and short and sharing.may(text), writes=writes is not None and writes(text)
+        )
         if len(self._texts) >= TEXTS:
             self._texts.clear()
         if short:
@@ -247,7 +242,7 @@ class Trips(Generic[C]):
 
     def _board(self, text: str, values: Sequence[Any], known: _Text, depth: int) -> asyncio.Future[Any] | None:
         """Join the line for the next bus, if one will leave soon."""
-        if known.until == 0.0 or not (self._buses or self._apart >= CROWD):
+        if not (self._buses or self._apart >= CROWD):
             return None
         if get_ident() != self._thread or asyncio.current_task(self._loop) is None or self._access.stopped:
             return None  # whoever has no business here is told so on the usual way
@@ -264,39 +259,39 @@ class Trips(Generic[C]):
 
     def _send_bus(self, depth: int) -> bool:
         """Set out on a connection that is free now, and say whether there was one."""
-        hold: Session[C] = Session(self._access)
+        hold = _hold()
         if not self._try_lend(hold, depth + 1):
             return False
         self._set_out(hold)
         return True
 
-    def _try_lend(self, hold: Session[C], depth: int) -> bool:
+    def _try_lend(self, hold: Hold[C], depth: int) -> bool:
         try:
             return self._access.try_lend(hold, depth + 1)
         except Exception:
-            return False  # stopped, say: whoever cannot ride hears of it on the usual way
+            return False  # stopped, say: whoever waits for a connection then hears of it
 
-    def _lead(self, session: Session[C], text: str, values: Sequence[Any], known: _Text) -> asyncio.Future[Any]:
+    def _lead(self, hold: Hold[C], text: str, values: Sequence[Any], known: _Text) -> asyncio.Future[Any]:
         """Set out on a connection that was waited for, as the first in line."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._line.insert(0, _Rider(future, (text, values), known))
-        self._set_out(session)
+        self._set_out(hold)
         return future
 
-    def _set_out(self, hold: Session[C]) -> None:
+    def _set_out(self, hold: Hold[C]) -> None:
         self._buses += 1
         hold.task = self._access.spawn(self._drive(hold), context=Context())
 
-    async def _drive(self, hold: Session[C]) -> None:
+    async def _drive(self, hold: Hold[C]) -> None:
         """Make trips until nobody waits for one, or somebody else has a right to the connection."""
-        current: Session[C] | None = hold
+        current: Hold[C] | None = hold
         try:
             while current is not None:
                 await self._trip(current)
                 current = await self._change(current)
         finally:
             if current is not None:
-                current._give_back(frame_at(0))
+                self._access.take_back(current, AWAY)
             self._buses -= 1
             if not self._buses:
                 for rider in self._line:
@@ -304,13 +299,16 @@ class Trips(Generic[C]):
                         rider.future.set_result(UNDONE)
                 self._line.clear()
 
-    async def _trip(self, hold: Session[C]) -> None:
+    async def _trip(self, hold: Hold[C]) -> None:
         riders = [rider for rider in self._line[:SEATS] if not rider.future.done()]
         del self._line[:SEATS]
         if not riders:
             return
-        access, sharing, native = self._access, self._sharing, hold._held()
-        trip = _Trip(riders, self._loop, access.spawn, lambda: sharing.interrupt(native))
+        access, sharing, native = self._access, self._sharing, hold.lent.connection
+        if sharing is None:
+            raise AssertionError("bug: a trip without a driver")
+        stop_it = partial(sharing.interrupt, native)
+        trip = _Trip(riders, self._loop, access.spawn, stop_it)
         error: Exception | None = DbConnectionError("the connection was cut off", retryable=True)
         try:
             await sharing.run(native, [rider.statement for rider in riders], trip.report)
@@ -320,15 +318,18 @@ class Trips(Generic[C]):
         finally:
             await trip.end(error)
 
-    async def _change(self, hold: Session[C]) -> Session[C] | None:
+    async def _change(self, hold: Hold[C]) -> Hold[C] | None:
         """Give the connection back, for somebody may wait for it; take one anew if there are riders."""
-        hold._give_back(frame_at(0))
+        self._access.take_back(hold, AWAY)
         if not self._line:
             await asyncio.sleep(0)  # those who have arrived have their turn, and may want more
-        if not self._line:
+        if not self._line or not self._try_lend(hold, 1):
             return None
-        fresh: Session[C] = Session(self._access)
-        if not self._try_lend(fresh, 1):
-            return None
-        fresh.task = asyncio.current_task()
-        return fresh
+        hold.task = asyncio.current_task()
+        return hold
+
+
+def _hold() -> Hold[Any]:
+    hold: Hold[Any] = Hold()
+    hold.lent = AWAY
+    return hold

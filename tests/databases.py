@@ -25,7 +25,6 @@ from mysql_place import BEYOND_MYSQL, on_mysql
 from pgbouncer import Bouncer
 
 import dbcore as db
-from dbcore.driver import Isolation
 from dbcore.events import Observer
 
 __all__ = ["BEYOND", "PLACES", "POOLED", "UNPOOLED", "Ask", "Place", "place", "until"]
@@ -57,8 +56,6 @@ class Place:
     """Errors carry the name of a unique or foreign key constraint."""
     names_tables: bool = True
     """Errors carry the table of a unique or not null constraint."""
-    steady: Isolation = "serializable"
-    """In which a transaction sees one state, and keeps nobody from writing."""
     text: str = "TEXT"
     """The type to cast to for a text."""
     quote: str = '"'

@@ -35,5 +35,7 @@ class ConnectionKeys(Settings):
 RESERVED = frozenset(ConnectionKeys.model_fields) | {"connections"}
 """Keys that the settings of a driver cannot have; `connections` tells a whole config from one connection."""
 
-URL_KEYS = frozenset({"statement_timeout", "startup", "share_trips"}) | {f"pool.{key}" for key in PoolSettings.model_fields}
+URL_KEYS = frozenset(
+    {"statement_timeout", "startup", "share_trips", *(f"pool.{key}" for key in PoolSettings.model_fields)}
+)
 """Keys of the core that the query of a URL may hold."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, Final, Generic, Protocol, TypeVar, overload
+from typing import Any, Final, Generic, Protocol, TypeVar, cast, overload
 
 from pydantic_core import ValidationError, from_json
 
@@ -94,6 +93,8 @@ def _rows(columns: tuple[str, ...]) -> Decoder[Row]:
     shape = row_shape(columns)
 
     def as_rows(rows: Rows, first: int = 1) -> list[Row]:
+        if rows and rows[0].__class__ is shape and isinstance(rows, list):
+            return cast("list[Row]", rows)  # the driver has made them so
         return list(map(shape, rows))
 
     return as_rows
@@ -167,15 +168,18 @@ class _Decoder(Generic[T]):
         ]
 
 
+# A row may be a `Row`, whose own `[0]` costs much more than a tuple's.
+
+
 def _only_values(rows: Rows) -> list[Any]:
-    return list(map(itemgetter(0), rows))
+    return [value for (value,) in rows]
 
 
 def _row_shaper(columns: tuple[str, ...], only: frozenset[str] | None) -> Callable[[Rows], list[Any]]:
     if only is None or only.issuperset(columns):
         return lambda rows: [dict(zip(columns, row, strict=True)) for row in rows]
     wanted = [(name, place) for place, name in enumerate(columns) if name in only]
-    return lambda rows: [{name: row[place] for name, place in wanted} for row in rows]
+    return lambda rows: [{name: row[place] for name, place in wanted} for row in map(tuple, rows)]
 
 
 def _may_be_json(value: Any) -> bool:

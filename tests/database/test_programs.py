@@ -111,7 +111,7 @@ ConstraintError unique
 [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 2
 Account(id=1, owner='owner 1', balance=Decimal('5'))
-('one',) [(1,)] ('two',) [('zwei',)]
+('one',) [Row(one=1)] ('two',) [Row(two='zwei')]
 not found
 0 True
 """

@@ -36,10 +36,13 @@ class Road:
     def open(self, *, max_size: int = 10, observe: Any = None, **keys: Any) -> db.Database:
         driver = replace(
             scripted_driver(self.script, self._answer),
-            share=lambda _: Sharing(may=self._may, run=self._run, interrupt=self._interrupt),
+            share=self._share,
         )
         config = {"url": "scripted://", "pool": {"min_size": max_size, "max_size": max_size}, **keys}
         return db.open(config, driver=driver, observe=observe)
+
+    def _share(self, _config: db.Config[Any]) -> Sharing[FakeConnection]:
+        return Sharing(may=self._may, run=self._run, interrupt=self._interrupt)
 
     @property
     def shared(self) -> int:

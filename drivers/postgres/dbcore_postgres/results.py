@@ -8,6 +8,7 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
+from dbcore.statements import row_shape
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.errors import decode_failure, style_failure
 
@@ -36,7 +37,10 @@ def format_of(connection: Connection, result: PGresult) -> int:
 
 
 def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Turn a result into rows. Raises `DecodeError` for a value that has no form in Python."""
+    """Turn a result into rows, at once those that users get.
+
+    Raises `DecodeError` for a value that has no form in Python.
+    """
     styles = connection.read_styles()
     if styles != connection.styles:
         connection.styles, connection.transformer = styles, Transformer(connection)
@@ -44,7 +48,7 @@ def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) 
     count = result.ntuples
     try:
         transformer.set_pgresult(result)
-        return transformer.load_rows(0, count, tuple)
+        return transformer.load_rows(0, count, row_shape(columns))
     except (psycopg.NotSupportedError, NotImplementedError) as error:
         raise style_failure(columns) from error
     except (psycopg.DataError, OverflowError, ValueError) as error:

@@ -19,17 +19,24 @@ def is_usable(connection: Connection) -> bool:
 
 
 def is_clean(connection: Connection) -> bool:
-    """Say that the next holder can have the connection as it is."""
-    return (
-        connection.is_quiet
-        and not connection.begun
-        and not connection.streams
-        and not connection.broken
-        and connection.lane.owner is not connection
-        and not (connection.changed or connection.tainted or connection.touched)
-        and connection.is_open
-        and not connection.inside
-    )
+    """Say that the next holder can have the connection as it is. Asked after every use, hence without detours."""
+    job = connection.job
+    if (
+        (job is not None and not job.ended)
+        or connection.begun
+        or connection.streams
+        or connection.broken
+        or connection.changed
+        or connection.tainted
+        or connection.touched
+        or connection.parted
+        or connection.lane.owner is connection
+    ):
+        return False
+    try:
+        return not connection.native.in_transaction
+    except sqlite3.ProgrammingError:  # closed behind our back
+        return False
 
 
 def touch(connection: Connection) -> None:
