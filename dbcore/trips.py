@@ -22,26 +22,14 @@ from dbcore.access import UNDONE, Access, log
 from dbcore.driver import Result, Sharing
 from dbcore.errors import DbConnectionError
 from dbcore.pool import Hold, NotLent
+from dbcore.texts import Text
 
 __all__ = ["Trips"]
 
 C = TypeVar("C")
 
-QUICK = 0.025
-"""Seconds that a text may take on a connection of its own, the way to the database included, and still ride."""
-WORTH = 0.0003
-"""Mean seconds of a text on its rides above which it rides no more: many connections side by side are faster then."""
-SMOOTHING, AT_MOST = 0.02, 0.003
-"""What the latest ride counts for in that mean, and the most seconds it counts as: results arrive in bunches, the first
-of which looks slow, and a machine that is busy with something else says nothing of the text."""
 PATIENCE = 0.05
 """Seconds without any outcome after which the statement that is running is stopped."""
-PROVEN = 3
-"""Quick runs that a text needs before it may ride."""
-LATELY = 60.0
-"""Seconds for which they count after the last one."""
-BARRED = 10.0
-"""Seconds in which quick runs of a text that was slow count for nothing."""
 CROWD = 3
 """Statements on connections of their own side by side before it pays to send a bus."""
 BUSES = 2
@@ -54,55 +42,12 @@ TEXTS, LONGEST = 1000, 10_000
 AWAY = NotLent()
 
 
-class _Text:
-    """What is known of a statement's text."""
-
-    __slots__ = ("barred_until", "may", "mean", "quick", "until", "writes")
-
-    def __init__(self, *, may: bool, writes: bool) -> None:
-        self.may = may
-        self.writes = writes
-        self.quick = 0
-        self.mean = 0.0
-        self.until = 0.0
-        """It may ride until then, unless it is seen to be quick again."""
-        self.barred_until = 0.0
-
-    def ran(self, seconds: float, now: float) -> None:
-        """Note how long it took."""
-        if seconds > QUICK:
-            self.bar(now)
-        elif self.may and now >= self.barred_until:
-            self.quick += 1
-            if self.quick >= PROVEN:
-                self.until = now + LATELY
-
-    def rode(self, seconds: float, now: float) -> None:
-        """Note how long it was the one that others waited for."""
-        self.mean += (min(seconds, AT_MOST) - self.mean) * SMOOTHING
-        if self.mean > WORTH:
-            self.bar(now)
-        elif self.until:
-            self.until = now + LATELY
-
-    def bar(self, now: float) -> None:
-        """It was slow."""
-        self.forget()
-        self.barred_until = now + BARRED
-
-    def forget(self) -> None:
-        """It has to be seen to be quick anew."""
-        self.quick = 0
-        self.mean = 0.0
-        self.until = 0.0
-
-
 class _Rider:
     """One statement in the line or on its way, and the future that its task waits for."""
 
     __slots__ = ("future", "known", "statement")
 
-    def __init__(self, future: asyncio.Future[Any], statement: tuple[str, Sequence[Any]], known: _Text) -> None:
+    def __init__(self, future: asyncio.Future[Any], statement: tuple[str, Sequence[Any]], known: Text) -> None:
         self.future = future
         self.statement = statement
         self.known = known
@@ -184,7 +129,7 @@ class Trips(Generic[C]):
         self._loop = loop
         self._thread = get_ident()
         self._now = loop.time
-        self._texts: dict[str, _Text] = {}
+        self._texts: dict[str, Text] = {}
         self._line: list[_Rider] = []
         self._buses = 0
         self._apart = 0
@@ -228,10 +173,10 @@ class Trips(Generic[C]):
             if leave is not None:
                 leave()
 
-    def _first_look(self, text: str) -> _Text:
+    def _first_look(self, text: str) -> Text:
         writes = self._access.driver.writes
         short, sharing = len(text) <= LONGEST, self._sharing
-        known = _Text(
+        known = Text(
             may=sharing is not None and short and sharing.may(text), writes=writes is not None and writes(text)
         )
         if len(self._texts) >= TEXTS:
@@ -240,7 +185,7 @@ class Trips(Generic[C]):
             self._texts[text] = known
         return known
 
-    def _board(self, text: str, values: Sequence[Any], known: _Text, depth: int) -> asyncio.Future[Any] | None:
+    def _board(self, text: str, values: Sequence[Any], known: Text, depth: int) -> asyncio.Future[Any] | None:
         """Join the line for the next bus, if one will leave soon."""
         if not (self._buses or self._apart >= CROWD):
             return None
@@ -271,7 +216,7 @@ class Trips(Generic[C]):
         except Exception:
             return False  # stopped, say: whoever waits for a connection then hears of it
 
-    def _lead(self, hold: Hold[C], text: str, values: Sequence[Any], known: _Text) -> asyncio.Future[Any]:
+    def _lead(self, hold: Hold[C], text: str, values: Sequence[Any], known: Text) -> asyncio.Future[Any]:
         """Set out on a connection that was waited for, as the first in line."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._line.insert(0, _Rider(future, (text, values), known))

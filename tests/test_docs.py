@@ -11,16 +11,17 @@ import runpy
 import sys
 import tomllib
 import types
-import uuid
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
+from databases import PLACES, Place, place
 from packaging.requirements import Requirement
 from pages import BLOCK, DOCS, FILE, PAGES, ROOT, SNIPPET, blocks, write_files
 
 import dbcore as db
+
+__all__ = ["place"]
 
 TABLES: dict[str, Any] = runpy.run_path(str(ROOT / "tools" / "config_tables.py"))
 """What the generator of the tables consists of; the tools are no package."""
@@ -99,24 +100,18 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
     assert run(page) > 0
 
 
-def test_the_readme_runs_on_postgres_and_without_a_variable_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+@pytest.mark.parametrize("place", PLACES, indirect=True)
+def test_the_readme_runs_on_every_database_and_without_a_variable_of_its_own(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Swapping the database is what it promises."""
     monkeypatch.chdir(tmp_path)
     for name in (*EVERYWHERE, "DBCORE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
-    schema = f"readme_{uuid.uuid4().hex}"
-    joint = "&" if "?" in postgres_url else "?"
-    with psycopg.connect(postgres_url, autocommit=True) as outside:
-        outside.execute(f"CREATE SCHEMA {schema}".encode())
-        try:
-            monkeypatch.setenv("DATABASE_URL", f"{postgres_url}{joint}options=-csearch_path%3D{schema}")
-            assert run(ROOT / "README.md") > 0
-            (left,) = outside.execute(f"SELECT count(*) FROM {schema}.users".encode()).fetchall()
-            assert left == (3,)
-        finally:
-            outside.execute(f"DROP SCHEMA {schema} CASCADE".encode())
+    monkeypatch.setenv("DATABASE_URL", place.url)
+    assert run(ROOT / "README.md") > 0
+    with place.outside() as ask:
+        assert ask("SELECT count(*) FROM users") == [(3,)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
@@ -195,7 +190,7 @@ def test_the_tables_of_keys_are_those_of_the_models(page: Path) -> None:
 
 def test_every_key_is_in_a_table() -> None:
     marked = {found["name"] for page in PAGES for found in TABLES["MARKED"].finditer(page.read_text())}
-    assert {"connection", "pool", "sqlite", "postgres"} <= marked
+    assert {"connection", "pool", "sqlite", "postgres", "asyncpg", "mysql"} <= marked
 
 
 def test_every_error_has_its_section() -> None:

@@ -27,6 +27,7 @@ LAYERS = [
     "statements",
     ("access", "foreign"),
     ("connection", "querying", "session", "stream", "transaction"),
+    "texts",
     "trips",
     "database",
     "",  # the public face

@@ -32,8 +32,8 @@ import postgres_server  # noqa: E402  # as above
 PAGES = ROOT / "docs" / "conformance"
 
 INTRO = """\
-Written by `python tools/conformance_pages.py`, with what the package of the driver declares: the report of `dbcore
-conformance URL --markdown FILE`, without the figures. [How it is read](../conformance.md#the-report).
+Written by `python tools/conformance_pages.py`, with what the package of the driver declares. It is the report of
+`dbcore conformance URL --no-figures --markdown FILE`. [How it is read](../conformance.md#the-report).
 """
 
 

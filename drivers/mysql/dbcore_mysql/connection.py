@@ -17,6 +17,7 @@ __all__ = [
     "DATABASE",
     "NATIVE",
     "RETIRED",
+    "ROLE",
     "SESSION",
     "USED",
     "Connection",
@@ -42,6 +43,8 @@ USED = 8
 """It was used at all; noted where every use is followed by a reset."""
 DATABASE = 16
 """It may have gone to another database."""
+ROLE = 32
+"""It may have taken another role, which no reset of a session undoes."""
 
 _IN_TRANSACTION = 1
 _NO_BACKSLASH_ESCAPES = 512
@@ -143,7 +146,7 @@ class Connection(LibraryConnection):
                     "run it outside of transaction()"
                 )
         if kind.session:
-            self.marks |= SESSION | (DATABASE if kind.database else 0)
+            self.marks |= SESSION | (DATABASE if kind.database else 0) | (ROLE if kind.role else 0)
 
     def check_block(self) -> None:
         """Raise `TransactionError` where the transaction was ended behind its back."""

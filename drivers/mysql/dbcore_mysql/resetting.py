@@ -8,7 +8,7 @@ import logging
 from dbcore.config import Reset
 from dbcore.errors import DbConnectionError
 from dbcore_mysql.cancelling import end
-from dbcore_mysql.connection import DATABASE, NATIVE, RETIRED, SESSION, Connection
+from dbcore_mysql.connection import DATABASE, NATIVE, RETIRED, ROLE, SESSION, Connection
 from dbcore_mysql.errors import number_of
 from dbcore_mysql.library import MySQLError
 
@@ -24,7 +24,7 @@ class Resetting:
 
     def __init__(self, *, pool: str, mode: Reset) -> None:
         self._pool = pool
-        self._session = {"full": -1, "tracked": SESSION | NATIVE | DATABASE, "transaction": 0}[mode]
+        self._session = {"full": -1, "tracked": SESSION | NATIVE | DATABASE | ROLE, "transaction": 0}[mode]
         """The marks that call for a reset of the session."""
 
     async def __call__(self, connection: Connection) -> None:
@@ -48,6 +48,8 @@ class Resetting:
                 connection.last_result()
         if not marks:
             return
+        if marks & ROLE:
+            raise DbConnectionError("its holder took another role by SET ROLE, which outlasts every reset")
         # It ends the transaction too; user variables, temporary tables, locks and prepared statements go with it.
         await connection.command(_RESET_CONNECTION, b"")
         await connection.query(connection.setup)

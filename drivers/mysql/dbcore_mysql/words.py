@@ -65,6 +65,8 @@ class Kind:
     """It leaves, or may leave, a mark on the session."""
     database: bool = False
     """It goes to another database, which a reset of the session does not undo."""
+    role: bool = False
+    """It takes another role, which nothing undoes but another SET ROLE."""
     transaction: bool = False
     """It begins or ends a transaction; a ROLLBACK to a savepoint does neither."""
     unfit: str | None = None
@@ -124,4 +126,4 @@ def _set(words: Sequence[str]) -> Kind:
             refused="it would change how the server reads texts, and literals with it; set sql_mode in the config, "
             "and leave the character set at utf8mb4",
         )
-    return Kind(session=True, unfit=unfit)
+    return Kind(session=True, unfit=unfit, role=words[1:2] == ("ROLE",))

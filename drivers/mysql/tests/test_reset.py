@@ -131,6 +131,15 @@ async def test_without_a_database_to_go_back_to_the_connection_is_replaced(mysql
             await hooks.reset(connection)
 
 
+@pytest.mark.parametrize("text", ["SET ROLE NONE", "set role none", "/*!50000 SET */ ROLE NONE"])
+async def test_a_connection_that_took_another_role_is_replaced(mysql_url: str, text: str) -> None:
+    """`COM_RESET_CONNECTION` leaves the role as it is."""
+    async with connected(mysql_url) as (hooks, connection):
+        await query(connection, text, ())
+        with pytest.raises(DbConnectionError, match="SET ROLE"):
+            await hooks.reset(connection)
+
+
 async def test_a_stream_that_was_left_open_is_ended(mysql_url: str) -> None:
     async with connected(mysql_url) as (hooks, connection):
         source = stream(connection, "SELECT * FROM information_schema.columns, information_schema.columns AS c", (), 10)
