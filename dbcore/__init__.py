@@ -14,7 +14,7 @@ from dbcore.config import Config, PoolSettings, Settings
 from dbcore.connection import Connection
 from dbcore.database import Database
 from dbcore.database import open_database as open  # noqa: A004  # used as `db.open`, never star-imported
-from dbcore.driver import Driver, Hooks, Result, ServerInfo, Syntax
+from dbcore.driver import Driver, Hooks, Result, Savepoints, ServerInfo, Syntax
 from dbcore.errors import (
     ConfigError,
     ConflictError,
@@ -74,6 +74,7 @@ __all__ = [
     "Release",
     "Result",
     "Row",
+    "Savepoints",
     "ServerInfo",
     "Settings",
     "Stats",

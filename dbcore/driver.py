@@ -18,6 +18,7 @@ __all__ = [
     "Isolation",
     "Report",
     "Result",
+    "Savepoints",
     "ServerInfo",
     "Sharing",
     "Syntax",
@@ -109,6 +110,28 @@ class Hooks(Generic[C]):
     in_transaction: Callable[[C], bool] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Savepoints:
+    """How a database says savepoints; `{name}` stands for the name, an identifier that needs no quotes."""
+
+    begin: str = "SAVEPOINT {name}"
+    rollback: str = "ROLLBACK TO SAVEPOINT {name}"
+    release: str | None = "RELEASE SAVEPOINT {name}"
+    """`None` where they go with their transaction alone."""
+
+    def to_begin(self, name: str) -> str:
+        """Return what opens the savepoint."""
+        return self.begin.format(name=name)
+
+    def to_undo(self, name: str) -> tuple[str, ...]:
+        """Return what takes back all since then, and ends it."""
+        return (self.rollback.format(name=name), *self.to_release(name))
+
+    def to_release(self, name: str) -> tuple[str, ...]:
+        """Return what ends it and keeps all since then."""
+        return () if self.release is None else (self.release.format(name=name),)
+
+
 Report = Callable[[int, Result | BaseException | None], None]
 """Takes the outcome of the statement with this index: its result, its own error, or `None` for one that `interrupt`
 has stopped and that had no effect."""
@@ -161,6 +184,7 @@ class Driver(Generic[S, C]):
     | `wait_to_write` | wait, for at most so many seconds, until the connection may begin a transaction that writes; `begin` comes next | `begin` waits as long as it takes, if it has to |
     | `commit` | commit; raise if it was not committed, with `outcome_unknown` if nobody knows | `COMMIT` |
     | `rollback` | roll back; harmless without a transaction | `ROLLBACK` |
+    | `savepoints` | say how savepoints are written; `None` if there are none, then a nested `transaction()` is `UnsupportedError` | standard SQL |
     | `transaction_status` | say from local state: `idle`, `open`, or `failed` (only a rollback is possible) | the database is trusted to refuse a commit that cannot be |
     | `execute_many` | run one statement for each row, together; return the rows affected | one after the other |
     | `batch` | run several statements, together; put the text of the one that failed into `sql` of its error | one after the other |
@@ -193,6 +217,7 @@ class Driver(Generic[S, C]):
     wait_to_write: Callable[[C, float], Awaitable[None]] | None = None
     commit: Callable[[C], Awaitable[None]] | None = None
     rollback: Callable[[C], Awaitable[None]] | None = None
+    savepoints: Savepoints | None = Savepoints()
     transaction_status: Callable[[C], TransactionStatus] | None = None
     execute_many: Callable[[C, str, Sequence[Sequence[Any]]], Awaitable[int]] | None = None
     batch: Callable[[C, Sequence[tuple[str, Sequence[Any]]]], Awaitable[list[Result]]] | None = None

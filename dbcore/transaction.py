@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from dbcore.access import log
-from dbcore.driver import Isolation
+from dbcore.driver import Isolation, Savepoints
 from dbcore.errors import TransactionError, UsageError
 from dbcore.places import frame_at
 
@@ -112,7 +112,7 @@ class Transaction(Generic[C]):
             if self._isolation is not None or self._read_only or self._timeout is not None:
                 message = "isolation, read_only and timeout belong to the outermost transaction; this is a savepoint"
                 raise access.own(UsageError(message))
-            await self._say(f"SAVEPOINT {self._savepoint}")
+            await self._say(self._savepoints.to_begin(self._savepoint))
         else:
             try:
                 await self._begin_outermost()
@@ -139,6 +139,13 @@ class Transaction(Generic[C]):
             raise access.unsupported("set the isolation of a transaction or make it read-only")
         else:
             await self._say("BEGIN")
+
+    @property
+    def _savepoints(self) -> Savepoints:
+        savepoints = self._connection._access.driver.savepoints
+        if savepoints is None:
+            raise self._connection._access.unsupported("nest transactions: its database has no savepoints")
+        return savepoints
 
     @property
     def _savepoint(self) -> str:
@@ -201,7 +208,8 @@ class Transaction(Generic[C]):
             raise access.own(error) from doom
         try:
             if self._depth:
-                await self._say(f"RELEASE SAVEPOINT {self._savepoint}")
+                for text in self._savepoints.to_release(self._savepoint):
+                    await self._say(text)
             elif access.driver.commit is not None:
                 await connection._run_alone(access.driver.commit, "COMMIT")
             else:
@@ -231,8 +239,8 @@ class Transaction(Generic[C]):
             if self._depth and driver.transaction_status is not None and driver.transaction_status(native) == "idle":
                 pass  # the database has rolled back all of it, savepoints and all
             elif self._depth:
-                await driver.query(native, f"ROLLBACK TO SAVEPOINT {self._savepoint}", ())
-                await driver.query(native, f"RELEASE SAVEPOINT {self._savepoint}", ())
+                for text in self._savepoints.to_undo(self._savepoint):
+                    await driver.query(native, text, ())
             elif driver.rollback is not None:
                 await driver.rollback(native)
             else:

@@ -14,7 +14,7 @@ from dbcore.driver import Driver
 from dbcore.errors import UsageError
 from dbcore.events import Observer
 from dbcore.registry import find_driver
-from dbcore.testing.savepoints import Savepoints
+from dbcore.testing.savepoints import InSavepoints
 from dbcore.testing.turns import Turns
 
 __all__ = ["sandbox"]
@@ -62,7 +62,7 @@ async def sandbox(
         native, release = await outer.pool.checkout()
         stack.callback(release)
         turns = Turns(native, config, share=share)
-        savepoints = Savepoints(real, config, turns)
+        savepoints = InSavepoints(real, config, turns)
         stack.push_async_callback(savepoints.end)
         await savepoints.begin()
         yield await stack.enter_async_context(Database(config, savepoints.driver()))

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from typing import Any, Generic, TypeVar, get_args
 
 from dbcore.config import Config
-from dbcore.driver import Driver, Isolation, Result, ServerInfo, TransactionStatus
+from dbcore.driver import Driver, Isolation, Result, Savepoints, ServerInfo, TransactionStatus
 from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError, UsageError
 from dbcore.pool import PoolOps
 from dbcore.statements import split
 from dbcore.testing.refusals import refuse_ending, refuse_writing
 from dbcore.testing.turns import Level, Turns
 
-__all__ = ["Savepoints"]
+__all__ = ["InSavepoints"]
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -35,7 +35,7 @@ UNSURE = (
 )
 
 
-class Savepoints(Generic[C]):
+class InSavepoints(Generic[C]):
     """Wraps the functions of a driver; all of them work on the one connection of `turns`, one at a time."""
 
     def __init__(self, driver: Driver[Any, C], config: Config[Any], turns: Turns[C]) -> None:
@@ -64,6 +64,7 @@ class Savepoints(Generic[C]):
             begin=self._begin_inside,
             commit=self._commit,
             rollback=self._rollback,
+            savepoints=real.savepoints,
             transaction_status=None if real.transaction_status is None else self._status,
             execute_many=None if real.execute_many is None else self._execute_many,
             batch=None if real.batch is None else self._batch,
@@ -82,6 +83,7 @@ class Savepoints(Generic[C]):
 
     async def begin(self) -> None:
         """Begin the transaction that holds all of it, after a look at what kinds of transaction there are."""
+        _ = self._savepoints  # without them there can be no sandbox
         try:
             await self._begin_outside()
         except Exception as error:
@@ -144,9 +146,13 @@ class Savepoints(Generic[C]):
 
         async def release() -> None:
             if level.sent and level.read_only:  # whatever wrote without looking like it
-                await self._say(f"ROLLBACK TO SAVEPOINT {level.name}")
-            if level.sent:
-                await self._say(f"RELEASE SAVEPOINT {level.name}")
+                texts = self._savepoints.to_undo(level.name)
+            elif level.sent:
+                texts = self._savepoints.to_release(level.name)
+            else:
+                texts = ()
+            for text in texts:
+                await self._say(text)
             lease.levels.remove(level)
 
         async with self._lock:
@@ -224,7 +230,7 @@ class Savepoints(Generic[C]):
                 for level in lease.levels:
                     if not level.sent:
                         level.sent = True
-                        await self._steer(f"SAVEPOINT {level.name}")
+                        await self._steer(self._savepoints.to_begin(level.name))
             if leases and leases[-1].levels:
                 result = await _to_its_end(work(), cancel=True)
             else:
@@ -236,13 +242,13 @@ class Savepoints(Generic[C]):
         """As if by autocommit: an error takes back what this did, and nothing else."""
         name = f"{NAME}_statement"
         try:
-            await self._steer(f"SAVEPOINT {name}")
+            await self._steer(self._savepoints.to_begin(name))
             result = await _to_its_end(work(), cancel=True)
         except BaseException:
             await self._undo(name)
             raise
         if not self._is_over():
-            await self._steer(f"RELEASE SAVEPOINT {name}")
+            await self._steer(*self._savepoints.to_release(name))
         return result
 
     async def _settle(self) -> None:
@@ -265,13 +271,20 @@ class Savepoints(Generic[C]):
         status = self._real.transaction_status
         return self._begun and status is not None and status(self._native) == "idle"
 
+    @property
+    def _savepoints(self) -> Savepoints:
+        savepoints = self._real.savepoints
+        if savepoints is None:
+            raise UnsupportedError(f"driver {self._real.name!r} has no savepoints, and a sandbox is made of them")
+        return savepoints
+
     # -- savepoints ----------------------------------------------------------------------------------------------------
 
     async def _undo(self, name: str) -> None:
         if self._is_over():
             return
         try:
-            await self._steer(f"ROLLBACK TO SAVEPOINT {name}", f"RELEASE SAVEPOINT {name}")
+            await self._steer(*self._savepoints.to_undo(name))
         except Exception as error:
             # Of a connection that is lost the driver will speak itself.
             if not isinstance(self._real.to_error(error) or error, DbConnectionError):

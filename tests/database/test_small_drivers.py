@@ -47,6 +47,33 @@ def texts(script: Script) -> list[str]:
     return [sql for _, sql, _ in script.statements]
 
 
+@virtual
+async def test_without_savepoints_a_nested_transaction_is_refused_and_the_outer_one_goes_on() -> None:
+    script = Script()
+    driver = bare(script, savepoints=None)
+    async with db.open("scripted://", driver=driver) as database, database.transaction() as tx:
+        with pytest.raises(db.UnsupportedError, match="savepoints"):
+            async with tx.transaction():
+                pass
+        await tx.execute("write")
+    assert texts(script) == ["BEGIN", "write", "COMMIT"]
+
+
+@virtual
+async def test_savepoints_are_written_as_the_driver_says() -> None:
+    script = Script()
+    words = db.Savepoints(begin="SAVE {name}", rollback="BACK {name}", release=None)
+    async with (
+        db.open("scripted://", driver=bare(script, savepoints=words)) as database,
+        database.transaction() as tx,
+    ):
+        async with tx.transaction():
+            pass
+        async with tx.transaction() as inner:
+            await inner.rollback()
+    assert texts(script) == ["BEGIN", "SAVE dbcore_1", "SAVE dbcore_1", "BACK dbcore_1", "COMMIT"]
+
+
 # -- what is missing is made up for, or named --------------------------------------------------------------------------
 
 
