@@ -18,7 +18,8 @@ import psycopg
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from postgres_server import Server, ServerMissing  # found by the line above
+from postgres_server import Server  # found by the line above
+from servers import ServerMissing  # as above
 
 __all__ = [
     "ALL",

@@ -9,32 +9,25 @@ own: `with Server() as server`. `Outside` asks a server without any pool.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import pwd
 import shutil
 import signal
-import subprocess
-import tempfile
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from asyncmy.connection import Connection as Native
 from asyncmy.errors import MySQLError
-from postgres_server import free_port
+from servers import ENCODED, PASSWORD, START_SECONDS, USER, PrivateServer, ServerMissing, url_of
 
-__all__ = ["ENCODED", "PASSWORD", "USER", "Outside", "Server", "ServerMissing", "mysql", "mysql_url", "programs"]
+__all__ = ["VARIABLE", "Outside", "Server", "mysql", "mysql_url", "programs"]
 
 T = TypeVar("T")
 
-USER = "dbcore"
-PASSWORD = "p@ss:w/rd"
-ENCODED = "p%40ss%3Aw%2Frd"
-START_SECONDS = 30
+VARIABLE = "DBCORE_TEST_MYSQL"
 
 # Nothing here has to survive a crash of the machine, and everything should start and stop fast.
 FAST = {
@@ -47,10 +40,6 @@ FAST = {
 }
 
 
-class ServerMissing(RuntimeError):
-    """There is no MariaDB on this machine."""
-
-
 def programs() -> tuple[Path, Path]:
     """Return the server, and the program that makes its data folder."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/libexec"
@@ -60,33 +49,21 @@ def programs() -> tuple[Path, Path]:
     return Path(found[0]), Path(found[1])
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
-    """Return who runs the server: MariaDB refuses to run as root. `None`: the present user."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("mysql", "nobody"):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise ServerMissing("root cannot run MariaDB, and there is no user `mysql` or `nobody`")
-
-
-class Server:
+class Server(PrivateServer):
     """One MariaDB in a folder of its own; a context manager that starts it and takes all of it away.
 
     It listens on 127.0.0.1 and on a unix socket in `folder`, both with a password.
     """
 
+    name = "MariaDB"
+    user = "mysql"
+    prefix = "dbcore-my-"
+    farewell = signal.SIGTERM
+
     def __init__(self, settings: dict[str, str | None] | None = None) -> None:
-        self.settings = settings or {}
-        self.folder = Path()
-        self.port = 0
         self._server, self._install = programs()
-        self._user = _unprivileged()
-        self._as: dict[str, Any] = {}
-        if self._user is not None:
-            self._as = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
+        super().__init__()
+        self.settings = settings or {}
 
     @property
     def url(self) -> str:
@@ -96,27 +73,20 @@ class Server:
     def socket(self) -> Path:
         return self.folder / "socket"
 
-    def __enter__(self) -> Self:
-        # /tmp and a short name: the path of a unix socket has room for about 100 characters, and the folder has to be
-        # reachable by another user.
-        self.folder = Path(tempfile.mkdtemp(prefix="dbcore-my-", dir="/tmp"))
-        try:
-            if self._user is not None:
-                os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
-            self._make_data()
-            self.port = free_port()
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def _prepare(self) -> None:
+        users = self.folder / "users.sql"
+        users.write_text(
+            "CREATE DATABASE IF NOT EXISTS test CHARACTER SET utf8mb4;\n"
+            f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\n"
+            f"CREATE USER IF NOT EXISTS '{USER}'@'localhost' IDENTIFIED BY '{PASSWORD}';\n"
+            f"GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION;\n"
+            f"GRANT ALL ON *.* TO '{USER}'@'localhost' WITH GRANT OPTION;\n"
+        )
+        self._give(users)
+        how = ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        self._run(self._install, *how, f"--datadir={self.folder / 'data'}")
 
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start(self) -> None:
-        """Start the server and return when it takes connections; on the same port and data as before."""
+    def _command(self) -> list[str | Path]:
         options = {
             "datadir": str(self.folder / "data"),
             "socket": str(self.socket),
@@ -128,76 +98,14 @@ class Server:
             **self.settings,
         }
         texts = [f"--{key}" if value is None else f"--{key}={value}" for key, value in options.items()]
-        self._log = (self.folder / "log").open("ab")
-        self._process = subprocess.Popen[bytes](
-            [self._server, "--no-defaults", *texts],
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            cwd=self.folder,
-            **self._as,
-        )
-        self._wait_until_ready()
+        return [self._server, "--no-defaults", *texts]
 
-    def stop(self) -> None:
-        """Stop the server as an administrator would: open connections are told and closed."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill the server at once (-9); nobody is told."""
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
-        assert self._process is not None, "the server is not running"
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._process is not None, "the server is not running"
-        self._process.send_signal(signal.SIGCONT)
-
-    def _end(self, number: int) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(signal.SIGCONT)
-            process.send_signal(number)
-            process.wait(START_SECONDS)
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-
-    def _make_data(self) -> None:
-        users = self.folder / "users.sql"
-        users.write_text(
-            "CREATE DATABASE IF NOT EXISTS test CHARACTER SET utf8mb4;\n"
-            f"CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\n"
-            f"CREATE USER IF NOT EXISTS '{USER}'@'localhost' IDENTIFIED BY '{PASSWORD}';\n"
-            f"GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION;\n"
-            f"GRANT ALL ON *.* TO '{USER}'@'localhost' WITH GRANT OPTION;\n"
-        )
-        if self._user is not None:
-            os.chown(users, self._user.pw_uid, self._user.pw_gid)
-        command: list[str | Path] = [self._install, "--no-defaults", f"--datadir={self.folder / 'data'}"]
-        command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **self._as)
-        if run.returncode != 0:
-            raise RuntimeError(f"mariadb-install-db failed:\n{run.stdout}\n{run.stderr}")
-
-    def _wait_until_ready(self) -> None:
-        assert self._process is not None, "the server was not started"
-        for _ in range(START_SECONDS * 20):
-            if self._process.poll() is not None:
-                log = (self.folder / "log").read_text(errors="replace")
-                raise RuntimeError(f"MariaDB did not start:\n{log}")
-            with contextlib.suppress(MySQLError), Outside(self.url):
-                return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.05)
-        raise RuntimeError("MariaDB did not start in time")
+    def _is_ready(self) -> bool:
+        try:
+            with Outside(self.url):
+                return True
+        except MySQLError:
+            return False
 
 
 class Outside:
@@ -273,7 +181,4 @@ def mysql() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def mysql_url(request: pytest.FixtureRequest) -> str:
     """URL of a server for the tests, with a password in it."""
-    if url := os.environ.get("DBCORE_TEST_MYSQL"):
-        return url
-    server: Server = request.getfixturevalue("mysql")
-    return server.url
+    return url_of(request, "mysql", VARIABLE)

@@ -13,7 +13,8 @@ from typing import IO, Any, Literal, Self
 
 import psycopg
 import pytest
-from postgres_server import ENCODED, PASSWORD, START_SECONDS, USER, Server, free_port, unprivileged
+from postgres_server import Server
+from servers import ENCODED, PASSWORD, START_SECONDS, USER, free_port, unprivileged
 
 __all__ = ["ABSENT", "Bouncer", "bouncer", "program"]
 
@@ -67,7 +68,7 @@ class Bouncer:
         found = program()
         if found is None:
             raise RuntimeError(ABSENT)
-        user = unprivileged()
+        user = unprivileged("PgBouncer", self.server.user)
         self.folder = Path(tempfile.mkdtemp(prefix="dbcore-pgb-", dir="/tmp"))
         try:
             self.port = free_port()

@@ -8,24 +8,19 @@ server starts one of its own: `with Server() as server`.
 from __future__ import annotations
 
 import contextlib
-import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Self
 
 import pytest
+from servers import ENCODED, PASSWORD, USER, PrivateServer, ServerMissing, url_of
 
-USER = "dbcore"
-PASSWORD = "p@ss:w/rd"
-ENCODED = "p%40ss%3Aw%2Frd"
-START_SECONDS = 30
+__all__ = ["VARIABLE", "Server", "postgres", "postgres_url", "programs"]
+
+VARIABLE = "DBCORE_TEST_POSTGRES"
 
 # Nothing here has to survive a crash of the machine, and everything should start and stop fast.
 FAST = {
@@ -37,10 +32,6 @@ FAST = {
     "max_wal_size": "256MB",
     "log_min_messages": "fatal",
 }
-
-
-class ServerMissing(RuntimeError):
-    """There are no PostgreSQL programs on this machine, nor the wheel that brings them."""
 
 
 def programs() -> Path:
@@ -64,40 +55,21 @@ def _candidates() -> Iterator[Path]:
         yield from sorted(installs, reverse=True)
 
 
-def unprivileged() -> pwd.struct_passwd | None:
-    """Return who runs the server: PostgreSQL refuses to run as root. `None`: the present user."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(name)
-    raise ServerMissing("root cannot run PostgreSQL, and there is no user `postgres` or `nobody`")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Server:
+class Server(PrivateServer):
     """One PostgreSQL cluster in a folder of its own; a context manager that starts it and takes all of it away.
 
     It listens on 127.0.0.1 with a password (scram), and on a unix socket in `folder` without one. No TLS.
     """
 
+    name = "PostgreSQL"
+    user = "postgres"
+    prefix = "dbcore-pg-"
+    farewell = signal.SIGINT
+
     def __init__(self, settings: dict[str, str] | None = None) -> None:
-        self.settings = settings or {}
-        self.folder = Path()
-        self.port = 0
         self._bin = programs()
-        self._user = unprivileged()
-        self._uid = None if self._user is None else self._user.pw_uid
-        self._gid = None if self._user is None else self._user.pw_gid
-        self._groups: list[int] | None = None if self._user is None else []
-        self._process: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] | None = None
+        super().__init__()
+        self.settings = settings or {}
 
     @property
     def url(self) -> str:
@@ -107,66 +79,6 @@ class Server:
     def socket_url(self) -> str:
         return f"postgresql://{USER}@/postgres?host={self.folder}&port={self.port}"
 
-    def __enter__(self) -> Self:
-        # /tmp and a short name: the path of a unix socket has room for about 100 characters, and the folder has to be
-        # reachable by another user.
-        self.folder = Path(tempfile.mkdtemp(prefix="dbcore-pg-", dir="/tmp"))
-        try:
-            self._make_programs_reachable()
-            self._make_data()
-            self.port = free_port()
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start(self) -> None:
-        """Start the server and return when it takes connections; on the same port and data as before."""
-        data = self.folder / "data"
-        options: list[str] = [f"-c{key}={value}" for key, value in (FAST | self.settings).items()]
-        where: list[str | Path] = ["-D", data, "-k", self.folder, "-p", str(self.port), "-h", "127.0.0.1"]
-        command: list[str | Path] = [self._bin / "postgres", *where, *options]
-        self._log = (self.folder / "log").open("ab")
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            cwd=self.folder,
-            user=self._uid,
-            group=self._gid,
-            extra_groups=self._groups,
-        )
-        self._wait_until_ready()
-
-    def stop(self) -> None:
-        """Stop the server as an administrator would (`fast`): open connections are told and closed."""
-        self._end(signal.SIGINT)
-
-    def kill(self) -> None:
-        """Kill the server and all its backends at once (-9); nobody is told."""
-        if self._process is not None and self._process.poll() is None:
-            for pid in self._children():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """Freeze the server and its backends: connections stay open and nothing answers."""
-        self._signal_all(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal_all(signal.SIGCONT)
-
     def set(self, **settings: str) -> None:
         """Change settings of a running server (those that need no restart)."""
         with (self.folder / "data" / "postgresql.auto.conf").open("a") as file:
@@ -174,99 +86,41 @@ class Server:
         if self._process is not None:
             self._process.send_signal(signal.SIGHUP)
 
-    def _signal_all(self, number: int) -> None:
-        assert self._process is not None, "the server is not running"
-        for pid in [self._process.pid, *self._children()]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def _children(self) -> list[int]:
-        assert self._process is not None, "the server is not running"
-        try:
-            text = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        except OSError:
-            run = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False)
-            text = run.stdout
-        return [int(pid) for pid in text.split()]
-
-    def _end(self, number: int) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(signal.SIGCONT)
-            process.send_signal(number)
-            process.wait(START_SECONDS)
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+    def _prepare(self) -> None:
+        self._make_programs_reachable()
+        self._make_data()
 
     def _make_programs_reachable(self) -> None:
-        user = self._user
-        if user is None:
-            return
-        os.chown(self.folder, user.pw_uid, user.pw_gid)
-        if self._ran("initdb", "--version").returncode == 0:
-            return
-        # A wheel in a home folder that others cannot enter: a copy beside the data can be entered.
+        with contextlib.suppress(PermissionError):
+            if self._user is None or self._ran(self._bin / "initdb", "--version").returncode == 0:
+                return
+        # A wheel in a home folder that others cannot enter: a copy beside the data can be entered. Its programs find
+        # their libraries by where they stand.
+        install, package = self._bin.parents[:2]
         copy = self.folder / "install"
-        shutil.copytree(self._bin.parent, copy, symlinks=True)
-        self._bin = copy / "bin"
+        for part in (install, package.with_name(f"{package.name}.libs")):
+            if part.is_dir():
+                shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
+        self._bin = copy / self._bin.relative_to(package.parent)
 
     def _make_data(self) -> None:
         password = self.folder / "password"
         password.write_text(PASSWORD)
-        if self._user is not None:
-            os.chown(password, self._user.pw_uid, self._user.pw_gid)
-        where: list[str | Path] = [
-            "-D",
-            self.folder / "data",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-            "--no-instructions",
-        ]
+        self._give(password)
+        where: list[str | Path] = ["-D", self.folder / "data", "-E", "UTF8", "--locale=C"]
+        where += ["--no-sync", "--no-instructions"]
         access: list[str | Path] = ["-U", USER, "--pwfile", password, "--auth-host=scram-sha-256", "--auth-local=trust"]
-        self._run("initdb", *where, *access)
+        self._run(self._bin / "initdb", *where, *access)
 
-    def _run(self, program: str, *arguments: str | Path) -> None:
-        """Run one of PostgreSQL's programs as the user whom the server belongs to."""
-        run = self._ran(program, *arguments)
-        if run.returncode != 0:
-            raise RuntimeError(f"{program} failed:\n{run.stdout}\n{run.stderr}")
+    def _command(self) -> list[str | Path]:
+        options = [f"-c{key}={value}" for key, value in (FAST | self.settings).items()]
+        where: list[str | Path] = ["-D", self.folder / "data", "-k", self.folder]
+        where += ["-p", str(self.port), "-h", "127.0.0.1"]
+        return [self._bin / "postgres", *where, *options]
 
-    def _ran(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [self._bin / program, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-            user=self._uid,
-            group=self._gid,
-            extra_groups=self._groups,
-        )
-
-    def _wait_until_ready(self) -> None:
-        assert self._process is not None, "the server was not started"
-        ready: list[str | Path] = [
-            self._bin / "pg_isready",
-            "-q",
-            "-h",
-            self.folder,
-            "-p",
-            str(self.port),
-            "-d",
-            "postgres",
-        ]
-        for _ in range(START_SECONDS * 20):
-            if self._process.poll() is not None:
-                log = (self.folder / "log").read_text(errors="replace")
-                raise RuntimeError(f"PostgreSQL did not start:\n{log}")
-            if subprocess.run(ready, check=False).returncode == 0:
-                return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.05)
-        raise RuntimeError("PostgreSQL did not start in time")
+    def _is_ready(self) -> bool:
+        where: list[str | Path] = ["-h", self.folder, "-p", str(self.port), "-d", "postgres"]
+        return subprocess.run([self._bin / "pg_isready", "-q", *where], check=False).returncode == 0
 
 
 @pytest.fixture(scope="session")
@@ -279,7 +133,4 @@ def postgres() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def postgres_url(request: pytest.FixtureRequest) -> str:
     """URL of a server for the tests, with a password in it."""
-    if url := os.environ.get("DBCORE_TEST_POSTGRES"):
-        return url
-    server: Server = request.getfixturevalue("postgres")
-    return server.url
+    return url_of(request, "postgres", VARIABLE)

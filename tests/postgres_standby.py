@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import psycopg
-from postgres_server import START_SECONDS, USER, Server, programs
+from postgres_server import Server, programs
+from servers import START_SECONDS, USER
 
 __all__ = ["Standby", "without_standby"]
 
@@ -43,4 +44,4 @@ class Standby(Server):
     def _make_data(self) -> None:
         where: list[str | Path] = ["-h", self._primary.folder, "-p", str(self._primary.port), "-U", USER]
         how = ["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync"]
-        self._run("pg_basebackup", *where, *how, "-D", self.folder / "data")
+        self._run(self._bin / "pg_basebackup", *where, *how, "-D", self.folder / "data")

@@ -9,13 +9,8 @@ holds the pages against the promises and the declarations.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 from dbcore.loading import resolve
@@ -26,8 +21,7 @@ from dbcore.testing.conformance.report import report_on
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-import mysql_server  # noqa: E402  # found by the line above
-import postgres_server  # noqa: E402  # as above
+from sources import SOURCES  # noqa: E402  # found by the line above
 
 PAGES = ROOT / "docs" / "conformance"
 
@@ -35,45 +29,6 @@ INTRO = """\
 Written by `python tools/conformance_pages.py`, with what the package of the driver declares. It is the report of
 `dbcore conformance URL --no-figures --markdown FILE`. [How it is read](../conformance.md#the-report).
 """
-
-
-@contextlib.contextmanager
-def _sqlite() -> Generator[str, None, None]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield f"sqlite:///{folder}/scratch.db"
-
-
-@contextlib.contextmanager
-def _postgres() -> Generator[str, None, None]:
-    if url := os.environ.get("DBCORE_TEST_POSTGRES"):
-        yield url
-    else:
-        with postgres_server.Server() as server:
-            yield server.url
-
-
-@contextlib.contextmanager
-def _asyncpg() -> Generator[str, None, None]:
-    with _postgres() as url:
-        yield url.replace("postgresql:", "asyncpg:", 1)
-
-
-@contextlib.contextmanager
-def _mysql() -> Generator[str, None, None]:
-    if url := os.environ.get("DBCORE_TEST_MYSQL"):
-        yield url
-    else:
-        with mysql_server.Server() as server:
-            yield server.url
-
-
-SOURCES: Mapping[str, Callable[[], AbstractContextManager[str]]] = {
-    "sqlite": _sqlite,
-    "postgres": _postgres,
-    "asyncpg": _asyncpg,
-    "mysql": _mysql,
-}
-"""By the name of the driver: an empty database, by its URL."""
 
 
 def main(*drivers: str) -> bool:

@@ -8,11 +8,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import sys
-import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import dbcore as db
@@ -21,8 +18,7 @@ from dbcore.testing.values import KINDS, WAYS, Changed, Fate, Kept, Kind, is_sam
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-import mysql_server  # noqa: E402  # found by the line above
-from postgres_server import Server  # noqa: E402  # found by the line above
+from sources import SOURCES  # noqa: E402  # found by the line above
 from value_columns import COLUMNS  # noqa: E402  # as above
 
 PAGE = ROOT / "docs" / "values.md"
@@ -43,34 +39,12 @@ statements.md#values) has the rules in short.
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, _postgres() as postgres, _mysql() as mysql:
-        urls = {
-            "sqlite": f"sqlite:///{folder}/values.db",
-            "postgres": postgres,
-            "asyncpg": postgres.replace("postgresql:", "asyncpg:", 1),
-            "mysql": mysql,
-        }
-        sections = [asyncio.run(section(driver, url)) for driver, url in urls.items()]
+    sections: list[str] = []
+    for driver, source in SOURCES.items():
+        with source() as url:
+            sections.append(asyncio.run(section(driver, url)))
     PAGE.write_text("\n".join([INTRO, *sections]), encoding="utf-8")
     print(f"written: {PAGE.relative_to(ROOT)}")
-
-
-@contextlib.contextmanager
-def _postgres() -> Generator[str, None, None]:
-    if url := os.environ.get("DBCORE_TEST_POSTGRES"):
-        yield url
-    else:
-        with Server() as server:
-            yield server.url
-
-
-@contextlib.contextmanager
-def _mysql() -> Generator[str, None, None]:
-    if url := os.environ.get("DBCORE_TEST_MYSQL"):
-        yield url
-    else:
-        with mysql_server.Server() as server:
-            yield server.url
 
 
 async def section(driver: str, url: str) -> str:

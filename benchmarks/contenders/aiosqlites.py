@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import math
 import sqlite3
@@ -13,7 +12,7 @@ from typing import Any
 
 import aiosqlite
 
-from benchmarks.contenders.contender import Contender, Opened, Rows, holding
+from benchmarks.contenders.contender import Contender, Opened, Rows, close_all, holding
 from benchmarks.server import ALL, BULK, COLUMNS, NOTE, ONE, PRAGMAS, Databases, styled
 
 __all__ = ["CONTENDERS"]
@@ -75,12 +74,9 @@ async def _open_raw(in_a_hop: bool, where: Databases, size: int, patience: float
     connections = [await _connect(where.sqlite) for _ in range(size)]
     first = connections[0]
 
-    async def close() -> None:
-        await asyncio.gather(*(connection.close() for connection in connections))
-
     one = _one_in_a_hop if in_a_hop else _one
     return Opened(
-        close=close,
+        close=partial(close_all, connections),
         fetch_one=[partial(one, connection) for connection in connections],
         fetch_all=partial(_all_in_a_hop if in_a_hop else _all, first),
         fetch_dicts=partial(_dicts_in_a_hop if in_a_hop else _dicts, first),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from benchmarks.contenders.contender import Contender, Opened, Rows, holding
+from benchmarks.contenders.contender import Contender, Opened, Rows, close_all, holding
 from benchmarks.server import ALL, BULK_COLUMNS, NOTE, ONE, Databases
 
 __all__ = ["CONTENDERS"]
@@ -33,11 +32,8 @@ async def _open_raw(where: Databases, size: int, patience: float) -> Opened:
     connections: list[Any] = [await asyncpg.connect(where.urls["postgres"]) for _ in range(size)]
     first = connections[0]
 
-    async def close() -> None:
-        await asyncio.gather(*(connection.close() for connection in connections))
-
     return Opened(
-        close=close,
+        close=partial(close_all, connections),
         fetch_one=[partial(connection.fetchrow, ONE) for connection in connections],
         fetch_all=partial(first.fetch, ALL),
         fetch_dicts=partial(_dicts, first),

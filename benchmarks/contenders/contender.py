@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from benchmarks.server import Databases, Kind
 
-__all__ = ["Contender", "Opened", "holding", "settle"]
+__all__ = ["Contender", "Opened", "close_all", "holding", "settle"]
 
 Checkout = Callable[[], AbstractAsyncContextManager[Any]]
 Rows = Sequence[tuple[Any, ...]]
@@ -84,6 +84,11 @@ async def holding(checkout: Checkout, size: int) -> AsyncGenerator[Callable[[], 
             yield let_go.set
         finally:
             let_go.set()
+
+
+async def close_all(connections: Sequence[Any]) -> None:
+    """Close the connections of who has no pool."""
+    await asyncio.gather(*(connection.close() for connection in connections))
 
 
 async def settle() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import Mapping
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from benchmarks.contenders.contender import Contender, Opened, Rows, holding
+from benchmarks.contenders.contender import Contender, Opened, Rows, close_all, holding
 from benchmarks.server import ALL, NOTE, ONE, Databases, styled
 
 __all__ = ["CONTENDERS"]
@@ -55,11 +54,8 @@ async def _open_raw(where: Databases, size: int, patience: float) -> Opened:
     connections = [await psycopg.AsyncConnection.connect(where.urls["postgres"], autocommit=True) for _ in range(size)]
     first = connections[0]
 
-    async def close() -> None:
-        await asyncio.gather(*(connection.close() for connection in connections))
-
     return Opened(
-        close=close,
+        close=partial(close_all, connections),
         fetch_one=[partial(_one, connection) for connection in connections],
         fetch_all=partial(_all, first),
         fetch_dicts=partial(_dicts, first),

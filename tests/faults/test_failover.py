@@ -8,8 +8,9 @@ import itertools
 from collections.abc import Generator
 
 import pytest
-from postgres_server import ENCODED, USER, Server
+from postgres_server import Server
 from postgres_standby import Standby, without_standby
+from servers import ENCODED, USER
 
 import dbcore as db
 

@@ -7,7 +7,7 @@ import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -23,9 +23,11 @@ from dbcore_sqlite.streams import stream
 from pydantic import SecretStr
 
 import dbcore as db
+from dbcore.config.values import Reset
 from dbcore.pool import Release
 from dbcore.testing.conformance import PROMISES, Promise, Subject, Verdict, judge, judging, markdown, run
 from dbcore.testing.conformance.finding import subject_for
+from dbcore.transaction import Transaction
 
 AnyDriver = db.Driver[Any, Any]
 
@@ -46,6 +48,10 @@ async def verdict_on(driver: AnyDriver, tmp_path: Path, name: str, **changes: An
 
 async def nothing(native: Connection, *_: Any) -> None:
     """What a driver does that only says it did it."""
+
+
+def unheard(native: Connection) -> None:
+    """What a driver does that takes no note."""
 
 
 async def rollback_in_place_of_commit(native: Connection) -> None:
@@ -102,6 +108,14 @@ async def work_goes_on(native: Connection, sql: str, params: Sequence[Any]) -> d
     return await asyncio.shield(running)
 
 
+async def begin_late(native: Connection, isolation: Any, read_only: bool) -> None:
+    await native.execute("BEGIN")  # takes no lock, so that a second writer has read what is old by then
+
+
+async def commit_by_text(native: Connection) -> None:
+    await native.execute("COMMIT")
+
+
 async def all_at_once(
     native: Connection, sql: str, params: Sequence[Any], size: int
 ) -> AsyncGenerator[db.Result, None]:
@@ -147,6 +161,16 @@ def with_pool(change: Callable[[db.PoolOps[Any]], db.Pool[Any]]) -> AnyDriver:
     return replace(GOOD, start_pool=start_pool)
 
 
+def that_resets(less: Mapping[Reset, Reset]) -> AnyDriver:
+    """The driver with a pool that resets less than it is told to."""
+
+    async def start_pool(config: db.Config[SqliteSettings]) -> db.Pool[Connection]:
+        reset = less.get(config.pool.reset, config.pool.reset)
+        return await dbcore_sqlite.start_pool(replace(config, pool=config.pool.model_copy(update={"reset": reset})))
+
+    return replace(GOOD, start_pool=start_pool)
+
+
 def plain(ops: db.PoolOps[Any]) -> db.PoolOps[Any]:
     """Just the two closures, as a pool of somebody else's has them."""
     return db.PoolOps(checkout=ops.checkout, stop=ops.stop)
@@ -175,6 +199,16 @@ def that_releases_nothing(ops: db.PoolOps[Any]) -> db.Pool[Any]:
 def that_knows_no_timeout(ops: db.PoolOps[Any]) -> db.Pool[Any]:
     async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
         return await ops.checkout(3600)
+
+    return replace(plain(ops), checkout=checkout)
+
+
+def that_never_gives_up(ops: db.PoolOps[Any]) -> db.Pool[Any]:
+    async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
+        try:
+            return await ops.checkout(timeout)
+        except db.DbConnectionError as error:
+            raise db.DbConnectionError("perhaps it will be there later", retryable=True) from error
 
     return replace(plain(ops), checkout=checkout)
 
@@ -228,6 +262,25 @@ BROKEN: dict[str, tuple[AnyDriver, list[str]]] = {
         replace(GOOD, begin=begin_for_writing),
         ["read_only_is_enforced_and_ends_with_the_transaction"],
     ),
+    "is serializable in name alone": (
+        replace(GOOD, begin=nothing, commit=nothing, rollback=nothing, transaction_status=None),
+        ["a_serializable_transaction_knows_no_write_skew"],
+    ),
+    "has plain errors for conflicts": (
+        replace(
+            GOOD,
+            begin=begin_late,
+            commit=commit_by_text,
+            rollback=None,
+            transaction_status=None,
+            to_error=plain_errors,
+        ),
+        ["a_write_conflict_is_retryable_or_waits"],
+    ),
+    "has savepoints in name alone": (
+        replace(GOOD, savepoints=db.Savepoints(begin="SELECT 1", rollback="SELECT 1", release=None)),
+        ["an_exception_in_a_savepoint_keeps_what_was_before_it", "rollback_of_a_savepoint_keeps_the_rest"],
+    ),
     "runs execute_many row by row": (
         replace(GOOD, execute_many=one_by_one),
         ["execute_many_is_all_or_nothing", "many_rows_that_are_cancelled_are_stored_all_or_none"],
@@ -262,7 +315,10 @@ BROKEN: dict[str, tuple[AnyDriver, list[str]]] = {
         replace(GOOD, query=work_goes_on),
         ["a_cancelled_statement_leaves_the_connection_usable"],
     ),
-    "streams all at once": (replace(GOOD, stream=all_at_once), ["a_batch_of_a_stream_is_never_larger_than_asked"]),
+    "streams all at once": (
+        replace(GOOD, stream=all_at_once),
+        ["a_batch_of_a_stream_is_never_larger_than_asked", "a_stream_begins_before_its_last_row_is_made"],
+    ),
     "streams without the last row": (replace(GOOD, stream=last_row_lost), ["a_stream_gives_every_row_in_order"]),
     "knows one kind of error": (
         replace(GOOD, to_error=plain_errors),
@@ -291,6 +347,24 @@ BROKEN: dict[str, tuple[AnyDriver, list[str]]] = {
         ["a_connection_comes_back_on_every_way_out", "a_checkout_gives_the_native_connection_and_a_release"],
     ),
     "knows no timeout": (with_pool(that_knows_no_timeout), ["a_checkout_that_takes_too_long_is_a_pool_timeout"]),
+    "resets no session": (
+        that_resets({"tracked": "transaction", "full": "transaction"}),
+        [
+            "a_tracked_reset_undoes_what_a_text_has_made",
+            "a_tracked_reset_undoes_what_native_has_made",
+            "a_full_reset_leaves_nothing_of_a_session",
+            "a_full_reset_undoes_what_nobody_has_seen",
+        ],
+    ),
+    "resets what it saw, and calls that all": (
+        that_resets({"full": "tracked"}),
+        ["a_full_reset_undoes_what_nobody_has_seen"],
+    ),
+    "takes no note of native": (
+        replace(GOOD, touch=unheard),
+        ["a_tracked_reset_undoes_what_native_has_made"],
+    ),
+    "never gives up": (with_pool(that_never_gives_up), ["what_cannot_get_better_is_told_as_such"]),
     "serves the last first": (with_pool(that_serves_the_last_first), ["first_come_first_served"]),
     "releases what others have": (
         with_pool(that_is_released_late),
@@ -326,6 +400,7 @@ LEAST = replace(
     begin=None,
     commit=None,
     rollback=None,
+    savepoints=None,
     transaction_status=None,
     execute_many=None,
     batch=None,
@@ -368,6 +443,20 @@ async def test_a_missing_capability_has_to_be_refused(tmp_path: Path, monkeypatc
     assert "UnsupportedError was promised, and nothing was raised" in verdict.why
 
 
+async def test_savepoints_that_are_not_there_are_absent_and_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "rollback_of_a_savepoint_keeps_the_rest"
+    driver = replace(GOOD, savepoints=None)
+    verdict = await verdict_on(driver, tmp_path, name)
+    assert (verdict.outcome, verdict.why) == ("absent", "the driver has no savepoints")
+
+    monkeypatch.setattr(Transaction, "_savepoints", db.Savepoints())
+    verdict = await verdict_on(driver, tmp_path, name)
+    assert verdict.outcome == "broken"
+    assert "UnsupportedError was promised, and nothing was raised" in verdict.why
+
+
 async def test_what_the_subject_does_not_tell_is_absent(tmp_path: Path) -> None:
     verdict = await verdict_on(GOOD, tmp_path, "a_failed_start_says_why_and_soon", unreachable={})
     assert (verdict.outcome, verdict.good) == ("absent", True)
@@ -403,6 +492,43 @@ def test_a_declaration_of_something_that_there_is_not_is_refused(tmp_path: Path)
     subject = subject_of(GOOD, tmp_path, cannot={"first_come_first_serve": "a typing error"})
     with pytest.raises(db.UsageError, match=r"'first_come_first_serve'.*'first_come_first_served'"):
         run(subject, promises=[])
+
+
+def test_a_failure_that_is_permanent_has_to_be_one_of_the_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(db.UsageError, match=r"permanent: 'no such folders'.*'no such folder'"):
+        run(subject_of(GOOD, tmp_path, permanent=("no such folders",)), promises=[])
+
+
+async def test_deferred_constraints_that_are_not_there_can_be_declared(tmp_path: Path) -> None:
+    async def refused(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+        if "DEFERRABLE" in sql:
+            raise db.QueryError("a word that nobody knows")
+        return await query(native, sql, params)
+
+    verdict = await verdict_on(replace(GOOD, query=refused), tmp_path, "a_commit_that_fails_says_why_and_keeps_nothing")
+    assert verdict.outcome == "broken"
+    told = "QueryError: a word that nobody knows (no deferred constraints? declare it in `cannot`)"
+    assert verdict.why.startswith(told)
+
+
+# -- a query without end that has one ----------------------------------------------------------------------------------
+
+ENDS = "what_these_promises_cut_off_does_not_end_by_itself"
+
+
+@pytest.mark.parametrize(
+    ("endless", "came"),
+    [("SELECT 1 WHERE 1 = 2", r"\[\]"), ("SELECT sleep(600)", "QueryError: no such function: sleep.*")],
+)
+async def test_a_query_without_end_that_ends_is_told_wherever_it_matters(
+    endless: str, came: str, tmp_path: Path
+) -> None:
+    for name in (ENDS, "a_statement_that_takes_too_long_is_ended"):
+        verdict = await verdict_on(GOOD, tmp_path, name, endless=endless)
+        assert verdict.outcome == "broken"
+        told = rf"Subject\.endless ended after \d+ ms with {came}: give one that does not end"
+        assert re.match(told, verdict.why), verdict.why
+        assert str(verdict.error) in verdict.why
 
 
 # -- promises that go wrong in other ways ------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, get_args
 
 from dbcore.database import Database
-from dbcore.driver import Driver, Isolation
+from dbcore.driver import Driver, Isolation, Savepoints
 from dbcore.errors import UnsupportedError
 from dbcore.pool import PoolOps
 from dbcore.testing.conformance.checks import raises
@@ -15,9 +15,13 @@ from dbcore.testing.conformance.subject import Subject
 
 __all__ = ["POOL", "TOLD", "begins", "capabilities", "isolations", "lacks", "refuses"]
 
-DRIVER: Final = tuple(field.name for field in dataclasses.fields(Driver) if field.default is None)
+DRIVER: Final = tuple(
+    field.name
+    for field in dataclasses.fields(Driver)
+    if field.default is None or isinstance(field.default, Savepoints)  # there unless the driver says `None`
+)
 POOL: Final = ("admit", "stats", "holders", "drain")
-TOLD: Final = ("unreachable", "fatal")
+TOLD: Final = ("unreachable", "permanent", "fatal", "endless", "natively")
 """Fields of `Subject` that a promise may need: what no suite can find out."""
 
 
@@ -25,8 +29,14 @@ async def _look(ask: Callable[[], object]) -> None:
     ask()
 
 
+async def _nest(database: Database) -> None:
+    async with database.transaction() as tx, tx.transaction():
+        pass
+
+
 ASK: Final[Mapping[str, Callable[[Database], Awaitable[object]]]] = {
     "begin": lambda database: database.transaction(read_only=True).__aenter__(),
+    "savepoints": _nest,
     "script": lambda database: database.execute_script("SELECT 1; SELECT 2"),
     "stream": lambda database: database.stream("SELECT 1").__aenter__(),
     "server_info": lambda database: database.server_info(),

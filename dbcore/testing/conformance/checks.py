@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from dbcore.errors import UnsupportedError
 
 __all__ = [
+    "PATIENCE",
     "Caught",
     "Mine",
     "cancelled",

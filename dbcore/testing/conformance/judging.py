@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from dbcore.config.problems import nearest
 from dbcore.errors import UnsupportedError, UsageError
 from dbcore.testing.conformance.capabilities import TOLD, lacks, refuses
+from dbcore.testing.conformance.endless import how_it_ended
 from dbcore.testing.conformance.promise import Promise
 from dbcore.testing.conformance.subject import Subject
 from dbcore.testing.values import KINDS
@@ -61,10 +62,12 @@ async def judge(promise: Promise, subject: Subject) -> Verdict:
                 return await _absent(promise, place, missing)
             await _bounded(promise, place)
     except Exception as error:
-        if isinstance(error, UnsupportedError) and promise.needs:
+        if isinstance(error, UnsupportedError) and set(promise.needs) - set(TOLD):
             return Verdict(promise=promise, outcome="absent", why=str(error))
         if reason is not None:
             return Verdict(promise=promise, outcome="declared", why=reason, error=error)
+        if place is not None and "endless" in promise.needs and (ended := await _ended(place)):
+            return Verdict(promise=promise, outcome="broken", why=ended, error=AssertionError(ended))
         return Verdict(promise=promise, outcome="broken", why=_told(error, place), error=error)
     if reason is not None:
         why = f"it is kept, though it was declared that it cannot be ({reason}): take that out of `cannot`"
@@ -92,6 +95,9 @@ def known(subject: Subject, promises: Iterable[Promise]) -> Subject:
     for name in subject.cannot:
         if name not in names:
             raise UsageError(f"cannot: there is no promise {name!r}. {nearest(name, names)}")
+    for name in subject.permanent:
+        if name not in subject.unreachable:
+            raise UsageError(f"permanent: {name!r} is not in unreachable. {nearest(name, subject.unreachable)}")
     return subject
 
 
@@ -105,6 +111,15 @@ async def _absent(promise: Promise, subject: Subject, missing: Sequence[str]) ->
         else f"the driver has no {', '.join(missing)}"
     )
     return Verdict(promise=promise, outcome="absent", why=why)
+
+
+async def _ended(subject: Subject) -> str | None:
+    """Whether a promise about a query without end is broken because that query has one."""
+    try:
+        async with asyncio.timeout(GUARD):
+            return await how_it_ended(subject)
+    except Exception:  # the driver cannot even be asked; what it broke before is what matters
+        return None
 
 
 async def _bounded(promise: Promise, subject: Subject) -> None:

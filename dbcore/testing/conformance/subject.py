@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -64,10 +64,16 @@ class Subject:
     """The column type for a kind of value (`dbcore.testing.values.KINDS`). Without one, usual types are tried."""
     unreachable: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """Settings that cannot be connected with, laid over those of `source`, by what is wrong with them."""
+    permanent: tuple[str, ...] = ()
+    """Which of `unreachable` cannot get better by themselves, and are told at once: `retryable` is false."""
     fatal: str | None = None
-    """A statement that ends the connection it runs on, as a server does that is shut down."""
+    """A statement that ends the connection it runs on, as a server does that is shut down. A library that works inside
+    of the process has no server, and leaves it out."""
     endless: str = ENDLESS
-    """A query that does not end by itself, within hours."""
+    """A query that does not end by itself, within hours. Try it by hand: an optimizer may answer it at once."""
+    natively: Callable[[Any, str], Awaitable[object]] | None = None
+    """Runs a text by the library's own means, on what `connection.native` gives, so that the driver sees nothing of it:
+    `lambda native, sql: native.execute(sql)`."""
     quote: str = '"'
     """What stands around a quoted identifier."""
     temporary: str = "CREATE TEMPORARY TABLE {name} (id INTEGER)"

@@ -17,6 +17,8 @@ subject = Subject(
         "a port where nobody listens": {"port": 1},
         "a database that is not there": {"database": "dbcore_conformance_nowhere", "dbname": None},
     },
+    permanent=("a database that is not there",),
     fatal="SELECT pg_terminate_backend(pg_backend_pid())",
+    natively=lambda native, sql: native.execute(sql),
 )
 """Postgres, for whoever has a server."""

@@ -16,7 +16,8 @@ def subject(postgres_url: str) -> Subject:
     wrong = {"a wrong password": {"password": SecretStr("wr0ng-secret")}}
     unreachable = {**conformance.subject.unreachable, **wrong}
     source = postgres_url.replace("postgresql:", "postgresql+asyncpg:", 1)
-    return replace(conformance.subject, source=source, unreachable=unreachable)
+    permanent = (*conformance.subject.permanent, *wrong)
+    return replace(conformance.subject, source=source, unreachable=unreachable, permanent=permanent)
 
 
 test_conformance = conformance_tests()

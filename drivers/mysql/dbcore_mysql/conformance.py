@@ -43,8 +43,10 @@ subject = Subject(
         "a port where nobody listens": {"port": 1},
         "a database that is not there": {"database": "dbcore_conformance_nowhere"},
     },
+    permanent=("a database that is not there",),
     fatal="KILL CONNECTION_ID()",
     endless="SELECT SLEEP(600)",
     quote="`",
+    natively=lambda native, sql: native.query(sql),
 )
 """MySQL and MariaDB, for whoever has a server."""

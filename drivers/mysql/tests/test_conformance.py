@@ -15,7 +15,8 @@ from dbcore.testing.conformance import Subject, conformance_tests
 def subject(mysql_url: str) -> Subject:
     wrong = {"a wrong password": {"password": SecretStr("wr0ng-secret")}}
     unreachable = {**conformance.subject.unreachable, **wrong}
-    return replace(conformance.subject, source=mysql_url, unreachable=unreachable)
+    permanent = (*conformance.subject.permanent, *wrong)
+    return replace(conformance.subject, source=mysql_url, unreachable=unreachable, permanent=permanent)
 
 
 test_conformance = conformance_tests()

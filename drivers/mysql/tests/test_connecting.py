@@ -16,7 +16,8 @@ import pytest
 from dbcore_mysql.connection import server_info
 from dbcore_mysql.driver import make_hooks
 from mysql_connections import changed, configured, connected, failure, rows
-from mysql_server import ENCODED, PASSWORD, USER, Outside, Server, ServerMissing
+from mysql_server import Outside, Server
+from servers import ENCODED, PASSWORD, USER, ServerMissing
 
 import dbcore as db
 from dbcore.errors import DbConnectionError

@@ -13,8 +13,14 @@ from dbcore.testing.conformance import Subject, conformance_tests
 
 __all__ = ["bouncer"]
 
+RESETS = (
+    "a_tracked_reset_undoes_what_a_text_has_made",
+    "a_tracked_reset_undoes_what_native_has_made",
+    "a_full_reset_leaves_nothing_of_a_session",
+    "a_full_reset_undoes_what_nobody_has_seen",
+)
 BEHIND_PGBOUNCER = {
-    "a_full_reset_leaves_nothing_of_a_session": "in transaction mode there is no session that could be reset",
+    **dict.fromkeys(RESETS, "in transaction mode there is no session that could be reset"),
     "a_statement_cancelled_twice_lets_go_of_the_locks_of_its_transaction": (
         "PgBouncer does not tell the server that a client has gone in the middle of a statement"
     ),
@@ -30,12 +36,15 @@ def subject(request: pytest.FixtureRequest) -> Subject:
             conformance.subject,
             source=f"{behind.url}?pooler=transaction",
             unreachable=nobody_listens,
+            permanent=(),
             endless="SELECT pg_sleep(12)",  # so long stays what nobody ends; each promise waits for ten seconds at most
             cannot={**conformance.subject.cannot, **BEHIND_PGBOUNCER},
         )
     wrong = {"a wrong password": {"password": SecretStr("wr0ng-secret")}}
     unreachable = {**conformance.subject.unreachable, **wrong}
-    return replace(conformance.subject, source=request.getfixturevalue("postgres_url"), unreachable=unreachable)
+    permanent = (*conformance.subject.permanent, *wrong)
+    url = request.getfixturevalue("postgres_url")
+    return replace(conformance.subject, source=url, unreachable=unreachable, permanent=permanent)
 
 
 test_conformance = conformance_tests()

@@ -13,5 +13,7 @@ subject = Subject(
     columns={**dict.fromkeys(KINDS, "TEXT"), **WHOLE, "float": "REAL", "bytes": "BLOB"},
     cannot={"float: NaN": "SQLite keeps NULL in place of NaN"},
     unreachable={"no such folder": {"path": "/no/such/folder/at/all/x.db"}},
+    permanent=("no such folder",),
+    natively=lambda native, sql: native.execute(sql),
 )
 """SQLite, for whoever has a database file."""

@@ -77,7 +77,7 @@ async def prepare(connection: Connection, sql: str) -> Kind:
     kind = look(sql)
     if connection.ending is not None:
         await connection.quiet()
-    if kind.session:
+    if kind.session or connection.home.reset == "full":
         note(connection, [kind])
     if connection.begun:
         connection.check(kind.first)
@@ -87,6 +87,8 @@ async def prepare(connection: Connection, sql: str) -> Kind:
 
 
 def note(connection: Connection, kinds: Sequence[Kind]) -> None:
+    """Remember what the reset will have to undo: with `pool.reset = "full"` also what nobody can see in a text."""
+    connection.changed = connection.changed or connection.home.reset == "full"
     for kind in kinds:
         if kind.session == "known":
             connection.changed = True

@@ -10,6 +10,7 @@ from dbcore.connection import Connection
 from dbcore.database import Database
 from dbcore.errors import DbError, QueryTimeout
 from dbcore.testing.conformance.checks import cancelled, check, ends_cancelled, raises, reached, same, turns, until
+from dbcore.testing.conformance.endless import how_it_ended
 from dbcore.testing.conformance.promise import promise
 from dbcore.testing.conformance.sql import numbers
 from dbcore.testing.conformance.subject import Items, Subject
@@ -23,10 +24,17 @@ SOON = 10.0
 THOUSAND = [(number, f"name {number}") for number in range(1000)]
 
 
+@promise(needs=("endless",))
+async def what_these_promises_cut_off_does_not_end_by_itself(subject: Subject) -> None:
+    """`Subject.endless`, the query that is cut off here in many ways, goes on for as long as it is left alone."""
+    ended = await how_it_ended(subject)
+    check(ended is None, ended or "")
+
+
 # -- statements --------------------------------------------------------------------------------------------------------
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_statement_that_takes_too_long_is_ended(subject: Subject) -> None:
     """After `timeout` seconds a statement is a `QueryTimeout`, and the connection takes the next one."""
     async with subject.open(pool={"max_size": 1}) as database, database.connection() as connection:
@@ -40,7 +48,7 @@ async def a_statement_that_takes_too_long_is_ended(subject: Subject) -> None:
             same(await connection.fetch_value("SELECT 1", timeout=SOON), 1, "SELECT 1 after that")
 
 
-@promise()
+@promise(needs=("endless",))
 async def the_statement_timeout_of_the_config_holds_unless_another_is_given(subject: Subject) -> None:
     """`statement_timeout` of the config ends every statement that was given no timeout of its own."""
     async with subject.open(statement_timeout=SHORT) as database:
@@ -53,7 +61,7 @@ async def the_statement_timeout_of_the_config_holds_unless_another_is_given(subj
         same(await database.fetch_value("SELECT 1", timeout=SOON), 1, "SELECT 1 after that")
 
 
-@promise()
+@promise(needs=("endless",))
 async def several_statements_together_have_a_timeout(subject: Subject) -> None:
     """`batch`, `execute_many` and `execute_script` end at their timeout too, and leave no transaction open."""
     async with subject.items(pool={"max_size": 2}) as items, items.database.connection() as connection:
@@ -71,7 +79,7 @@ async def several_statements_together_have_a_timeout(subject: Subject) -> None:
             same(await connection.fetch_value(items.count, timeout=SOON), 0, f"rows in the table after {way}")
 
 
-@promise()
+@promise(needs=("endless",))
 async def somebody_elses_timeout_is_no_query_timeout(subject: Subject) -> None:
     """`asyncio.timeout` around a statement raises a plain `TimeoutError`, and ends the statement all the same."""
     async with subject.open(pool={"max_size": 1}) as database:
@@ -82,7 +90,7 @@ async def somebody_elses_timeout_is_no_query_timeout(subject: Subject) -> None:
         same(await database.fetch_value("SELECT 1", timeout=SOON), 1, "SELECT 1 after that")
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_cancelled_statement_leaves_the_connection_usable(subject: Subject) -> None:
     """A statement may be cancelled at any moment; the connection takes the next one and gives its answer.
 
@@ -95,7 +103,7 @@ async def a_cancelled_statement_leaves_the_connection_usable(subject: Subject) -
             same(await connection.fetch_value(f"SELECT {after}", timeout=SOON), after, f"SELECT {after} after that")
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_cancelled_statement_leaves_no_work_running(subject: Subject) -> None:
     """When a cancelled statement has ended, the table that it read can be changed at once: no lock, no work is left."""
     async with subject.open(pool={"max_size": 2}) as database:
@@ -112,7 +120,7 @@ async def a_cancelled_statement_leaves_no_work_running(subject: Subject) -> None
                     await database.execute(f"ALTER TABLE {table} ADD COLUMN name INTEGER", timeout=SOON)
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_statement_cancelled_twice_does_not_reach_the_next_holder(subject: Subject) -> None:
     """After two cancellations in a row the next holder of the connection gets its own answers."""
     async with subject.open(pool={"max_size": 1}) as database:
@@ -187,7 +195,7 @@ async def _write(items: Items, subject: Subject, inside: asyncio.Event, *, busy:
         await asyncio.Event().wait()
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_cancelled_transaction_is_rolled_back_before_its_block_is_left(subject: Subject) -> None:
     """When the task has ended, another connection writes the same row at once: no lock is left, nothing was kept."""
     async with subject.items(pool={"max_size": 2}) as items, items.database.connection() as other:
@@ -206,7 +214,7 @@ async def a_cancelled_transaction_is_rolled_back_before_its_block_is_left(subjec
             same(await other.execute(update, timeout=SOON), 1, "rows of an UPDATE after that")
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_transaction_cancelled_twice_leaves_nobody_a_dirty_connection(subject: Subject) -> None:
     """Cancelled again during its rollback, the task leaves; the next holder finds no transaction and no change.
 
@@ -215,7 +223,7 @@ async def a_transaction_cancelled_twice_leaves_nobody_a_dirty_connection(subject
     await _cancel_twice(subject, busy=False)
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_statement_cancelled_twice_lets_go_of_the_locks_of_its_transaction(subject: Subject) -> None:
     """Also a transaction that is in the middle of a statement then ends at the database, within seconds.
 
@@ -260,7 +268,7 @@ async def cancelled_at_any_moment_a_transaction_is_whole_or_not_at_all(subject: 
             await until(lambda: stats().idle == stats().size, "all connections are idle in the end")
 
 
-@promise()
+@promise(needs=("endless",))
 async def a_timeout_inside_of_a_transaction_rolls_it_back(subject: Subject) -> None:
     """A statement that timed out and leaves the block undoes the transaction."""
     async with subject.items(pool={"max_size": 1}) as items:
@@ -271,7 +279,7 @@ async def a_timeout_inside_of_a_transaction_rolls_it_back(subject: Subject) -> N
         same(await items.ids(), [], "ids in the table")
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def a_cancelled_savepoint_leaves_the_outer_block_to_decide(subject: Subject) -> None:
     """A cancellation that is caught outside of a nested transaction has undone that one alone."""
     inside = asyncio.Event()

@@ -117,6 +117,20 @@ async def a_permanent_failure_reaches_a_checkout_at_once(subject: Subject) -> No
             check(spent < SOON, f"a checkout with {what} fails within {SOON:g} s, and took {spent:.1f} s")
 
 
+@promise(needs=("permanent",))
+async def what_cannot_get_better_is_told_as_such(subject: Subject) -> None:
+    """Where waiting is no use, `retryable` is false, and a checkout fails at once, however the pool was started."""
+    for what in subject.permanent:
+        for startup in ("lazy", "try"):
+            async with subject.open(settings=subject.unreachable[what], startup=startup) as database:
+                started = asyncio.get_running_loop().time()
+                with raises(DbConnectionError, f"a checkout with {what}, which is permanent") as caught:
+                    await database.fetch_value("SELECT 1")
+                spent = asyncio.get_running_loop().time() - started
+                check(not caught.error.retryable, f"{what} is permanent, and the error says that it is retryable")
+                check(spent < SOON, f"a checkout with {what} fails within {SOON:g} s, and took {spent:.1f} s")
+
+
 @promise(needs=("unreachable",))
 async def startup_try_starts_without_a_database(subject: Subject) -> None:
     """With `startup = "try"` the start succeeds all the same, and a checkout says why it gets no connection."""

@@ -118,7 +118,7 @@ async def stop_fails_those_who_wait(subject: Subject) -> None:
         await stopping
 
 
-@promise()
+@promise(needs=("endless",))
 async def stop_cuts_off_who_never_lets_go(subject: Subject) -> None:
     """After `pool.stop_timeout` a stop drops the connections that are still in use, statements and all.
 

@@ -80,7 +80,7 @@ async def a_failed_execute_many_dooms_its_transaction(subject: Subject) -> None:
         same(await items.ids(), [], "ids in the table")
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def a_savepoint_confines_a_failed_execute_many(subject: Subject) -> None:
     """In a nested transaction `execute_many` that failed costs that one alone."""
     async with subject.items() as items:

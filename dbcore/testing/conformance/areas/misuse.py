@@ -67,7 +67,7 @@ async def a_released_connection_is_refused_and_touches_nobody(subject: Subject) 
             same(await tx.fetch_value("SELECT 1"), 1, "SELECT 1 of the next holder")
 
 
-@promise()
+@promise(needs=("endless",))
 async def two_tasks_on_one_connection_are_refused(subject: Subject) -> None:
     """A second task is a `UsageError` while a statement runs, and the statement goes on.
 

@@ -1,4 +1,4 @@
-"""The pool: who gets a connection when, in what state it comes, and what becomes of one that is lost."""
+"""The pool: who gets a connection when, and what becomes of one that is lost."""
 
 from __future__ import annotations
 
@@ -203,48 +203,6 @@ async def max_waiting_turns_away_who_comes_too_much(subject: Subject) -> None:
             with raises(PoolExhausted, "one more than may wait"):
                 await asyncio.create_task(take())
         await waiting
-
-
-# -- in what state a connection comes ----------------------------------------------------------------------------------
-
-
-@promise()
-async def a_transaction_begun_by_text_ends_with_the_release(subject: Subject) -> None:
-    """What a holder left open by saying BEGIN as a text is rolled back before anybody else gets the connection."""
-    async with subject.items(pool={"max_size": 1}) as items:
-        async with items.database.connection() as connection:
-            await connection.execute("BEGIN")
-            await connection.execute(items.insert, [1, "a"])
-        async with items.database.connection() as connection:
-            check(not connection.in_transaction, "the next holder finds no open transaction, and found one")
-            same(await connection.fetch_value(items.count), 0, "rows that the next holder sees")
-
-
-@promise()
-async def a_full_reset_leaves_nothing_of_a_session(subject: Subject) -> None:
-    """With `pool.reset = "full"` a temporary table is gone when the next holder comes."""
-    name = subject.unique()
-    async with subject.open(pool={"max_size": 1, "reset": "full"}) as database:
-        for _ in range(3):
-            async with database.connection() as connection:
-                try:
-                    await connection.execute(subject.temporary.format(name=name))
-                except DbError as error:
-                    raise AssertionError(f"the temporary table of the last holder is gone, but: {error}") from error
-        same(await database.fetch_value("SELECT 1"), 1, "SELECT 1 after that")
-
-
-@promise()
-async def a_connection_that_is_released_in_the_middle_is_whole_again(subject: Subject) -> None:
-    """A statement that still runs when its connection is released does not reach the next holder."""
-    async with subject.open(pool={"max_size": 1}) as database:
-        for pause in (0, 1, 5):
-            async with database.connection() as connection:
-                task = asyncio.create_task(connection.execute(subject.endless))
-                await turns(pause)
-                task.cancel()
-            same(await database.fetch_value(f"SELECT {pause}"), pause, f"SELECT {pause} of the next holder")
-            await asyncio.wait([task])
 
 
 # -- connections that are lost -----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dbcore.testing.conformance.promise import promise
 from dbcore.testing.conformance.subject import Subject
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def an_exception_in_a_savepoint_keeps_what_was_before_it(subject: Subject) -> None:
     """A nested transaction that raises undoes its own work; the outer one goes on and commits."""
     async with subject.items() as items:
@@ -22,7 +22,7 @@ async def an_exception_in_a_savepoint_keeps_what_was_before_it(subject: Subject)
         same(await items.ids(), [1, 3], "ids in the table")
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def savepoints_nest_and_each_level_stands_for_itself(subject: Subject) -> None:
     """Each level keeps or undoes its own work and that of the levels inside of it."""
     async with subject.items() as items:
@@ -41,7 +41,7 @@ async def savepoints_nest_and_each_level_stands_for_itself(subject: Subject) -> 
         same(await items.ids(), [1, 2, 5], "ids in the table")
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def the_outer_rollback_takes_the_savepoints_along(subject: Subject) -> None:
     """What a nested transaction kept is undone when the outer one rolls back."""
     async with subject.items() as items:
@@ -53,7 +53,7 @@ async def the_outer_rollback_takes_the_savepoints_along(subject: Subject) -> Non
         same(await items.ids(), [], "ids in the table")
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def a_savepoint_makes_a_failed_statement_harmless(subject: Subject) -> None:
     """A statement that fails inside of a nested transaction costs that one alone."""
     async with subject.items() as items:
@@ -66,7 +66,7 @@ async def a_savepoint_makes_a_failed_statement_harmless(subject: Subject) -> Non
         same(await items.ids(), [1, 2], "ids in the table")
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def a_savepoint_can_be_the_first_thing_of_a_transaction(subject: Subject) -> None:
     """A nested transaction before any statement is undone alone."""
     async with subject.items() as items:
@@ -78,7 +78,7 @@ async def a_savepoint_can_be_the_first_thing_of_a_transaction(subject: Subject) 
         same(await items.ids(), [1], "ids in the table")
 
 
-@promise()
+@promise(needs=("savepoints",))
 async def rollback_of_a_savepoint_keeps_the_rest(subject: Subject) -> None:
     """`rollback()` in a nested transaction undoes that one alone."""
     async with subject.items() as items:

@@ -10,10 +10,13 @@ from dbcore.driver import Result
 from dbcore.errors import QueryError, UsageError
 from dbcore.testing.conformance.checks import Mine, check, ends_cancelled, raises, reached, same
 from dbcore.testing.conformance.promise import promise
-from dbcore.testing.conformance.sql import numbers
+from dbcore.testing.conformance.sql import COUNTLESS, numbers
 from dbcore.testing.conformance.subject import Subject
 
 MANY = 10_000
+
+SOON = 5.0
+"""Seconds that the first rows may take."""
 
 
 @promise(needs=("stream",))
@@ -57,6 +60,18 @@ async def a_batch_of_a_stream_is_never_larger_than_asked(subject: Subject) -> No
 
 
 @promise(needs=("stream",))
+async def a_stream_begins_before_its_last_row_is_made(subject: Subject) -> None:
+    """The first rows of a query with more of them than can be counted come at once, and it ends when it is left."""
+    async with subject.open(pool={"max_size": 1}) as database, database.connection() as connection:
+        with raises(Mine, f"a stream of very many rows gives its first ones within {SOON:g} s"):
+            async with asyncio.timeout(SOON), connection.stream(COUNTLESS, batch_size=5) as rows:
+                for _ in range(20):
+                    await anext(rows)
+                raise Mine
+        same(await connection.fetch_value("SELECT 1", timeout=10), 1, "SELECT 1 after that")
+
+
+@promise(needs=("stream",))
 async def a_stream_that_is_left_early_leaves_the_connection_usable(subject: Subject) -> None:
     """A stream may be left before its end, by `break`, by an exception or unread: the connection takes what follows."""
     async with subject.open(pool={"max_size": 1}) as database, database.connection() as connection:
@@ -94,7 +109,7 @@ async def a_cancelled_stream_leaves_the_connection_usable(subject: Subject) -> N
             same(await connection.fetch_value("SELECT 1"), 1, "SELECT 1 after a stream that was cancelled")
 
 
-@promise(needs=("stream",))
+@promise(needs=("stream", "endless"))
 async def a_stream_cancelled_before_its_first_row_ends_the_work(subject: Subject) -> None:
     """A stream that waits for its first row ends within moments when it is cancelled."""
     async with subject.open(pool={"max_size": 1}) as database, database.connection() as connection:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, get_args
+import contextlib
+from typing import Any
 
 from dbcore.connection import Connection
-from dbcore.driver import Isolation
-from dbcore.errors import ConstraintError, DbError, QueryError, TransactionError, UnsupportedError, UsageError
+from dbcore.errors import ConstraintError, DbError, QueryError, TransactionError, UsageError
 from dbcore.testing.conformance.checks import Mine, check, raises, same
 from dbcore.testing.conformance.promise import promise
 from dbcore.testing.conformance.subject import Subject
@@ -210,7 +210,12 @@ async def a_commit_that_fails_says_why_and_keeps_nothing(subject: Subject) -> No
     """A constraint that is checked at COMMIT is a `ConstraintError` of the block, and nothing was committed."""
     async with subject.items(pool={"max_size": 1}) as items:
         deferred = f"item INTEGER REFERENCES {items.table} (id) DEFERRABLE INITIALLY DEFERRED"
-        async with subject.table(items.database, deferred) as child:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                child = await stack.enter_async_context(subject.table(items.database, deferred))
+            except DbError as error:
+                message = f"{type(error).__name__}: {error} (no deferred constraints? declare it in `cannot`)"
+                raise AssertionError(message) from error
             with raises(ConstraintError, "a COMMIT that breaks a deferred foreign key") as caught:
                 async with items.database.transaction() as tx:
                     await tx.execute(items.insert, [1, "a"])
@@ -222,70 +227,7 @@ async def a_commit_that_fails_says_why_and_keeps_nothing(subject: Subject) -> No
             same(await items.database.execute(items.insert, [2, "b"]), 1, "rows of an INSERT after that")
 
 
-# -- options -----------------------------------------------------------------------------------------------------------
-
-
-@promise(needs=("begin",))
-async def read_only_is_enforced_and_ends_with_the_transaction(subject: Subject) -> None:
-    """A write inside of `transaction(read_only=True)` is refused; the next transaction on the connection may write."""
-    async with subject.items(pool={"max_size": 1}) as items:
-        with raises(QueryError, "an INSERT in a read-only transaction"):
-            async with items.database.transaction(read_only=True) as tx:
-                same(await tx.fetch_value(items.count), 0, "rows that a read-only transaction sees")
-                await tx.execute(items.insert, [1, "a"])
-        async with items.database.transaction(read_only=True) as tx:
-            same(await tx.fetch_value(items.count), 0, "rows that a read-only transaction sees")
-        same(await items.database.execute(items.insert, [2, "b"]), 1, "rows of an INSERT after that")
-        async with items.database.connection() as connection:
-            async with connection.transaction(read_only=True):
-                pass
-            same(await connection.execute(items.insert, [3, "c"]), 1, "rows of an INSERT on the same connection")
-
-
-@promise(needs=("begin",))
-async def an_isolation_is_given_or_refused(subject: Subject) -> None:
-    """Each isolation works, with `read_only` too, or is an `UnsupportedError` that leaves nothing behind."""
-    async with subject.items(pool={"max_size": 1}) as items:
-        for number, isolation in enumerate(get_args(Isolation)):
-            try:
-                async with items.database.transaction(isolation) as tx:
-                    await tx.execute(items.insert, [number, "a"])
-            except UnsupportedError as error:
-                same(error.driver, subject.vtable.name, "the driver that the error names")
-                check(isolation in str(error), f"the error names the isolation {isolation!r}, and says: {error}")
-            else:
-                check(number in await items.ids(), f"a transaction with isolation {isolation!r} commits, and did not")
-                async with items.database.transaction(isolation, read_only=True) as tx:
-                    await tx.fetch_value(items.count)
-            async with items.database.connection() as connection:
-                check(not connection.in_transaction, "after that no transaction is open, and one was")
-
-
-@promise(needs=("begin",))
-async def a_serializable_transaction_sees_one_state(subject: Subject) -> None:
-    """What others commit meanwhile is not seen by a `serializable` read-only transaction."""
-    async with (
-        subject.items(pool={"max_size": 2}) as items,
-        items.database.transaction("serializable", read_only=True) as tx,
-    ):
-        same(await tx.fetch_value(items.count), 0, "rows at first")
-        await items.database.execute(items.insert, [1, "a"], timeout=5)
-        same(await tx.fetch_value(items.count), 0, "rows when another connection has written one")
-
-
-@promise(needs=("begin",))
-async def a_conflict_is_retryable_and_run_transaction_overcomes_it(subject: Subject) -> None:
-    """Eight tasks that read a number and write the next one, `serializable`: no count is lost, and none gives up."""
-    async with subject.items() as items:
-        database, table = items.database, items.table
-        await database.execute(items.insert, [1, "0"])
-
-        async def count_on(tx: Connection[Any]) -> None:
-            before = await tx.fetch_value(f"SELECT name FROM {table} WHERE id = 1", into=int)
-            await tx.execute(f"UPDATE {table} SET name = $1 WHERE id = 1", [str(before + 1)])
-
-        await asyncio.gather(*(database.run_transaction(count_on, 100, "serializable") for _ in range(8)))
-        same(await database.fetch_value(f"SELECT name FROM {table}", into=int), 8, "the number after eight increments")
+# -- tried again -------------------------------------------------------------------------------------------------------
 
 
 @promise()
