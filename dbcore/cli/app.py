@@ -68,7 +68,9 @@ def drivers() -> None:
     found = find_drivers()
     console = _console()
     if not found:
-        console.print(f"No driver is installed. Each is a package of its own: {offer(())}", markup=False)
+        console.print(
+            f"No driver is installed. Each is a package of its own: {offer(())}", markup=False, soft_wrap=True
+        )
     else:
         console.print(driver_table(found))
     problems = [problem for each in found for problem in each.problems]

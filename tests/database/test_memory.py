@@ -7,9 +7,9 @@ import tracemalloc
 
 from databases import Place
 
-ROWS = 1_000_000
-HEAP = 20 * 2**20
-"""Bytes of Python's heap that such a stream may take at most; all of the rows are four times as much."""
+ROWS = {"sqlite": 1_000_000, "postgres": 1_000_000, "mysql": 200_000, "asyncpg": 200_000}
+HEAP = 20
+"""Bytes of Python's heap for each row that such a stream may take at most; all of the rows are four times as much."""
 
 COUNTING = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) SELECT i FROM n"
 SERIES = {
@@ -20,19 +20,20 @@ SERIES = {
 }
 
 
-async def test_a_stream_of_a_million_rows_stays_small(place: Place) -> None:
+async def test_a_stream_of_many_rows_stays_small(place: Place) -> None:
+    wanted = ROWS[place.driver]
     async with place.open(pool={"max_size": 1}) as database:
         await database.fetch_all(SERIES[place.driver], [10])  # what stays for good is there now
         gc.collect()
         tracemalloc.start()
         try:
             count = total = 0
-            async with database.stream(SERIES[place.driver], [ROWS]) as rows:
+            async with database.stream(SERIES[place.driver], [wanted]) as rows:
                 async for (number,) in rows:
                     count += 1
                     total += number
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert (count, total) == (ROWS, ROWS * (ROWS + 1) // 2)
-    assert peak < HEAP
+    assert (count, total) == (wanted, wanted * (wanted + 1) // 2)
+    assert peak < HEAP * wanted
