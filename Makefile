@@ -34,7 +34,7 @@ demo: $(VENV)/.demo ## Move money between accounts on SQLite, or on the database
 
 .PHONY: test
 test: $(VENV)/.dev ## Run all tests, on SQLite, Postgres and MariaDB
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 .PHONY: stress
 stress: $(VENV)/.dev ## 100,000 shuffled orders of the pool, the whole cancel matrix, 10,000 texts on each database
