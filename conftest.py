@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 
+import hypothesis
 import pytest
+
+# Examples have no time limit: a machine that is busy with something else says nothing of the code.
+hypothesis.settings.register_profile("dbcore", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("dbcore")
 
 pytest_plugins = ["postgres_server", "mysql_server"]
 

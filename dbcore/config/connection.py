@@ -72,6 +72,11 @@ class ConnectionReader:
     def _build(self, name: str, given: dict[str, Given], bad: set[str], place: Place) -> Config[Any] | None:
         problems = self._problems
         before = len(problems)
+        for key in ("driver", "url"):
+            # A validated text may have been bytes; what the driver is looked up by may not.
+            if key in given and isinstance(given[key].value, (bytes, bytearray)):
+                problems.add(given[key].place, "the value is bytes, not a text", "Give a text: decode it.")
+                bad.add(key)
         url = self._split(given, bad)
         driver = self._driver(given, bad, url, place)
         self._add_url_keys(given, bad, url, driver)

@@ -269,6 +269,13 @@ VALUES = st.recursive(
 KEYS = st.sampled_from(["driver", "url", "host", "port", "password", "password_file", "credentials", "pool", "startup"])
 
 
+@pytest.mark.parametrize("key", ["driver", "url"])
+@pytest.mark.parametrize("value", [b"", b"alpha", bytearray(b"alpha://h")])
+def test_bytes_are_no_text(key: str, value: bytes) -> None:
+    with pytest.raises(ConfigError, match="bytes"):
+        resolve({key: value})
+
+
 @given(st.dictionaries(KEYS | st.text(), VALUES))
 def test_any_value_at_any_key_is_a_config_or_a_config_error(table: dict[str, Any]) -> None:
     for source in (table, {"driver": "alpha", **table}, {"connections": {"a": table}, "default": table.get("host")}):
