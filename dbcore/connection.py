@@ -39,7 +39,7 @@ class Connection(Session[C], Querying[C], Generic[C]):
         if self.lent is not BEFORE:
             raise self._taken_twice()
         access = self._access
-        try:
+        try:  # as `Access.take`, less what an empty checkout has no use for
             if not access.try_lend(self, 2):
                 await access.lend(self, self._timeout, 2)
         except Exception as error:

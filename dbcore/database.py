@@ -153,8 +153,12 @@ class Database(Querying[Any]):
 
     async def run(self, fn: Callable[[Connection[Any]], Awaitable[T]], *, timeout: float | None = None) -> T:
         """Call `await fn(connection)` with a connection that is released on every way out."""
-        async with self.connection(timeout) as connection:
+        connection = self.connection(timeout)
+        await connection._take(timeout)  # `async with` would name this line as the place, and not the caller's
+        try:
             return await fn(connection)
+        finally:
+            connection._let_go(frame_at(0))
 
     def transaction(
         self,
@@ -282,7 +286,7 @@ class Database(Querying[Any]):
         self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, writing: bool
     ) -> T:
         session: Session[Any] = Session(self._access)
-        await session._take(None, 4, writing=writing)
+        await session._take(None, writing=writing)
         try:
             return await session._run_alone(operation, sql, timeout)
         finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from dbcore.access import Access
 from dbcore.driver import Result
 from dbcore.errors import UsageError
-from dbcore.places import describe
+from dbcore.places import describe, outside
 from dbcore.pool import Hold, NotLent, Release
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ class Session(Hold[C], Generic[C]):
 
     # -- checkout and release ------------------------------------------------------------------------------------------
 
-    async def _take(self, timeout: float | None, depth: int, *, writing: bool = False) -> None:
+    async def _take(self, timeout: float | None, *, writing: bool = False) -> None:
         """Check a connection out. See `Access.take`."""
         if self.lent is not BEFORE:
             raise self._taken_twice()
         self._gate = None
-        self._gate = await self._access.take(self, timeout, depth + 1, writing=writing)
+        self._gate = await self._access.take(self, timeout, outside() + 1, writing=writing)
 
     def _let_go(self, frame: FrameType) -> None:
         """Undo `_take`."""

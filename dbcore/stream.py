@@ -50,7 +50,7 @@ class Stream(Generic[T]):
     async def __aenter__(self) -> Stream[T]:
         session = self._session
         if self._owned:
-            await session._take(None, 2)
+            await session._take(None)
         native = session._held()
         if session._busy is not None or session._refusing is not None:
             raise session._misuse()

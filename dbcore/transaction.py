@@ -76,7 +76,7 @@ class Transaction(Generic[C]):
         if not self._owned:
             await self._begin()
             return self._connection
-        await self._connection._take(self._timeout, 2, writing=not self._read_only)
+        await self._connection._take(self._timeout, writing=not self._read_only)
         try:
             await self._begin()
         except BaseException:

@@ -19,7 +19,7 @@ from dbcore.engine.phase import RUNNING, Phase, running_loop
 from dbcore.engine.slots import Slot, State
 from dbcore.errors import PoolExhausted
 from dbcore.events import CheckoutFailed, CheckoutServed, ConnectionReleased
-from dbcore.places import frame_at
+from dbcore.places import frame_at, outside
 from dbcore.pool import Hold, NotLent
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Lending(Generic[C]):
         self._waited(started, task)
         if self._observed:
             self._engine.emit(CheckoutServed, waited=self._now() - started)
+        # As in `try_lend`, which has no call to spare.
         slot.holder = weak(hold, self._note_drop)
         frame = frame_at(depth)
         slot.code = frame.f_code
@@ -124,7 +125,7 @@ class Lending(Generic[C]):
     async def checkout(self, timeout: float | None = None) -> tuple[C, Lease]:
         """Take a connection that may be released from anywhere. See `Checkout`."""
         lease = Lease(self)
-        await self.lend(lease, timeout, _frames_of_ours())
+        await self.lend(lease, timeout, outside() + 1)
         slot: Slot[C] = lease.lent
         slot.scoped = False
         if lease.task is not None:
@@ -140,7 +141,12 @@ class Lending(Generic[C]):
         """Whether an idle connection may be handed out as it is, by its age and by a look at it."""
         if now >= slot.trusted_until:
             return False
-        if not self._is_usable(slot.connection):
+        try:
+            usable = self._is_usable(slot.connection)
+        except Exception:
+            self._engine.log.exception("pool %s: is_usable raised; the connection will be pinged", self.name)
+            usable = False
+        if not usable:
             slot.trusted_until = -math.inf
             return False
         slot.fresh_until = min(now + FRESH, slot.trusted_until)
@@ -303,13 +309,3 @@ class Lending(Generic[C]):
         if self._observed:
             cancelled = isinstance(error, asyncio.CancelledError)
             self._engine.emit(CheckoutFailed, waited=waited, error=None if cancelled else error)
-
-
-def _frames_of_ours() -> int:
-    """How many frames up from `lend` the first one is that is not dbcore's, for whoever called `checkout`."""
-    depth = 2
-    frame = frame_at(2)
-    while frame.f_back is not None and (frame.f_globals.get("__package__") or "").partition(".")[0] == "dbcore":
-        frame = frame.f_back
-        depth += 1
-    return depth

@@ -85,7 +85,8 @@ class Slot(Generic[C]):
         """Code object and instruction of the checkout: the line is worked out when somebody asks."""
         self.warned = False
         self.awaited = False
-        """There is something to do when its holder lets go: it has to leave, or was reported as a leak."""
+        """There is something to do when its holder lets go: it has to leave, or was reported as a leak. It follows from
+        those two, and is one look in place of two where every release passes."""
 
 
 class Waiter(Protocol):

@@ -20,7 +20,16 @@ from dbcore.errors import DbError, QueryError
 from dbcore.pool import PoolOps
 from dbcore.testing.script import FakeConnection, Script
 
-__all__ = ["Answer", "Answers", "NativeError", "ScriptedSettings", "scripted_driver"]
+__all__ = [
+    "Answer",
+    "Answers",
+    "NativeError",
+    "ScriptedSettings",
+    "scripted_driver",
+    "to_error",
+    "touch",
+    "transaction_status",
+]
 
 Answer = Result | Sequence[tuple[Any, ...]] | int | DbError
 """What a statement gives: a `Result`, only its rows (with columns `a`, `b`, ...), only its count, or an error."""
@@ -61,15 +70,15 @@ def scripted_driver(
         settings=ScriptedSettings,
         start_pool=bank.start_pool,
         query=bank.query,
-        to_error=_to_error,
+        to_error=to_error,
         from_url=_no_keys,
         begin=bank.begin,
         commit=bank.commit,
         rollback=bank.rollback,
-        transaction_status=_status,
+        transaction_status=transaction_status,
         script=bank.run_script,
         stream=bank.stream,
-        touch=_touch,
+        touch=touch,
         server_info=_server_info,
     )
 
@@ -144,7 +153,8 @@ def _result(answer: Answer) -> Result:
     return Result(tuple("abcdefghijklmnopqrstuvwxyz"[:width]), answer, len(answer))
 
 
-def _to_error(native: BaseException) -> DbError | None:
+def to_error(native: BaseException) -> DbError | None:
+    """Give back what was packed into a `NativeError`."""
     return native.error if isinstance(native, NativeError) else None
 
 
@@ -152,13 +162,15 @@ def _no_keys(url: str) -> Mapping[str, Any]:
     return {}
 
 
-def _status(connection: FakeConnection) -> TransactionStatus:
+def transaction_status(connection: FakeConnection) -> TransactionStatus:
+    """Say how the transaction of an in-memory connection is."""
     if not connection.in_transaction:
         return "idle"
     return "failed" if connection.failed else "open"
 
 
-def _touch(connection: FakeConnection) -> None:
+def touch(connection: FakeConnection) -> None:
+    """Let an in-memory connection be reset."""
     connection.dirty = True
 
 

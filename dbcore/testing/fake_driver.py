@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbcore.config import Config, Settings
-from dbcore.driver import Driver, Isolation, Result, ServerInfo, TransactionStatus
+from dbcore.driver import Driver, Isolation, Result, ServerInfo
 from dbcore.engine import start_pool
-from dbcore.errors import DbConnectionError, DbError, QueryError
+from dbcore.errors import DbConnectionError, QueryError
 from dbcore.pool import Hold, Lender, PoolOps, Release
 from dbcore.statements import words
-from dbcore.testing.fake import NativeError
+from dbcore.testing.fake import NativeError, to_error, touch, transaction_status
 from dbcore.testing.fake_lines import SYNTAX, Lines, UnexpectedStatement, normalised
 from dbcore.testing.script import FakeConnection, Script
 
@@ -82,16 +82,16 @@ class FakeDriver:
             settings=FakeSettings,
             start_pool=self._start_pool,
             query=self._query,
-            to_error=_to_error,
+            to_error=to_error,
             syntax=SYNTAX,
             begin=self._begin,
             commit=self._commit,
             rollback=self._rollback,
-            transaction_status=_status,
+            transaction_status=transaction_status,
             execute_many=self._execute_many,
             script=self._run_script,
             stream=self._stream,
-            touch=_touch,
+            touch=touch,
             server_info=_server_info,
         )
 
@@ -255,20 +255,6 @@ class FakeDriver:
 
 def _let_in(_pool: PoolOps[FakeConnection], _timeout: float | None) -> None:
     """Keep nobody from a checkout."""
-
-
-def _to_error(native: BaseException) -> DbError | None:
-    return native.error if isinstance(native, NativeError) else None
-
-
-def _status(connection: FakeConnection) -> TransactionStatus:
-    if not connection.in_transaction:
-        return "idle"
-    return "failed" if connection.failed else "open"
-
-
-def _touch(connection: FakeConnection) -> None:
-    connection.dirty = True
 
 
 async def _server_info(_connection: FakeConnection) -> ServerInfo:

@@ -353,3 +353,54 @@ async def test_a_commit_of_unknown_outcome_says_so_and_is_sent_once() -> None:
     assert caught.value.outcome_unknown
     assert texts(script).count("COMMIT") == 1
     assert texts(script).count("write") == 1
+
+
+@virtual
+@pytest.mark.parametrize(
+    "way", ["connection", "run", "transaction", "run_transaction", "statement", "batch", "script", "stream", "info"]
+)
+async def test_reports_name_the_place_outside_of_dbcore_that_asked(way: str) -> None:
+    script = Script()
+    script.query.always(hangs())
+    driver = replace(scripted_driver(script), server_info=_hanging_info)
+    async with db.open("scripted://", driver=driver) as database:
+        asking = asyncio.create_task(_ask_in(way, database))
+        await settled()
+        (holder,) = database.holders()
+        asking.cancel()
+        await asyncio.wait([asking])
+    assert holder.site.endswith(" in _ask_in")
+
+
+async def _ask_in(way: str, database: db.Database) -> None:
+    match way:
+        case "connection":
+            async with database.connection() as connection:
+                await connection.execute("one")
+        case "run":
+            await database.run(_hang)
+        case "transaction":
+            async with database.transaction():
+                pass
+        case "run_transaction":
+            await database.run_transaction(_hang)
+        case "statement":
+            await database.execute("one")
+        case "batch":
+            await database.batch([("one", ())])
+        case "script":
+            await database.execute_script("one")
+        case "stream":
+            async with database.stream("one") as rows:
+                await anext(rows)
+        case _:
+            await database.server_info()
+
+
+async def _hang(connection: db.Connection[Any]) -> None:
+    await connection.execute("one")
+
+
+async def _hanging_info(_connection: FakeConnection) -> db.ServerInfo:
+    await asyncio.sleep(1000)
+    return db.ServerInfo(version="none")

@@ -171,6 +171,19 @@ async def test_a_connection_that_was_in_use_a_moment_ago_is_not_looked_at_again(
 
 
 @virtual
+async def test_a_look_that_raises_loses_no_connection_and_is_a_doubt() -> None:
+    script = Script()
+    async with scripted_pool(script, max_size=1) as pool:
+        await asyncio.sleep(0.5)
+        script.is_usable.then(fails(RuntimeError("no telling")))
+        for _ in range(2):
+            _, release = await pool.checkout(1)
+            release()
+        assert len(script.of("ping")) == 1
+        pool.balance()
+
+
+@virtual
 async def test_without_a_ping_local_state_decides() -> None:
     """Laws: G1, F1."""
     script = Script()
