@@ -25,6 +25,9 @@ SLOW_WRITE = (
     "INSERT INTO numbers (n) SELECT sum(i) FROM n"
 )
 
+THREADS = 2
+"""What a connection has: aiosqlite's, and the worker that runs its statements."""
+
 
 def sqlite_config(folder: Path, pool: Mapping[str, Any] | None = None, **settings: Any) -> Config[SqliteSettings]:
     return Config(

@@ -8,6 +8,7 @@ import threading
 import weakref
 
 from dbcore.config import Reset
+from dbcore_sqlite.bell import Bell
 from dbcore_sqlite.connection import PATIENCE, Connection
 from dbcore_sqlite.lane import Lane
 from dbcore_sqlite.opening import File, Place
@@ -21,14 +22,15 @@ log = logging.getLogger("dbcore.pool")
 class Home:
     """What the connections of one pool share."""
 
-    __slots__ = ("_file", "_opened", "lane", "place", "reset", "threads")
+    __slots__ = ("_file", "_opened", "bell", "lane", "place", "reset", "threads")
 
-    def __init__(self, place: Place, lane: Lane, reset: Reset) -> None:
+    def __init__(self, place: Place, lane: Lane, bell: Bell, reset: Reset) -> None:
         self.place = place
         self.lane = lane
+        self.bell = bell
         self.reset: Reset = reset
         self.threads: set[threading.Thread] = set()
-        """The workers, so that the end of the pool can wait for theirs."""
+        """aiosqlite's, each of which ends after the worker beside it; the end of the pool waits for theirs."""
         self._file: File | None = None
         self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -55,17 +57,18 @@ async def connect(home: Home, settings: SqliteSettings) -> Connection:
     def make() -> None:
         made.append(Connection(home, settings, loop))
 
-    # The worker inherits "daemon" from the thread that makes it: a program that forgets to stop still exits.
+    # aiosqlite's thread inherits "daemon" from the thread that makes it: a program that forgets to stop still exits.
     maker = threading.Thread(target=make, name="dbcore-sqlite connect", daemon=True)
     maker.start()
     maker.join()
     connection = made.pop()
     try:
         await connection
+        connection.opened(f"dbcore-sqlite {home.lane.line.name}")
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError):
             connection.give_up()
-        # aiosqlite has told the worker to end, and the worker reports to the loop, which must not be closed by then.
+        # aiosqlite has told its thread to end, and that reports to the loop, which must not be closed by then.
         deadline = loop.time() + PATIENCE
         while loop.time() < deadline and (connection.thread is maker or connection.thread.is_alive()):  # noqa: ASYNC110 (as in close)
             await asyncio.sleep(0.0005)
@@ -73,6 +76,5 @@ async def connect(home: Home, settings: SqliteSettings) -> Connection:
     finally:
         home.threads = {thread for thread in home.threads if thread.is_alive()}
         home.threads.add(connection.thread)
-    connection.parted = False
     home.opened(connection)
     return connection

@@ -1,4 +1,4 @@
-"""The native connection: aiosqlite's own, with a daemon for a worker, and with what the driver knows about it."""
+"""The native connection: aiosqlite's own, with a worker for the driver's statements, and what is known about it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import aiosqlite
 
 from dbcore.errors import DbConnectionError, TransactionError
 from dbcore_sqlite.errors import breaks_connection, is_busy
-from dbcore_sqlite.job import Job, Native
 from dbcore_sqlite.opening import File, open_native
 from dbcore_sqlite.settings import SqliteSettings
+from dbcore_sqlite.worker import Job, Native, Worker
 
 if TYPE_CHECKING:
     from dbcore_sqlite.connecting import Home
@@ -42,7 +42,9 @@ class Connection(aiosqlite.Connection):
     """
 
     native: Native
-    """The `sqlite3` connection itself, which belongs to the worker thread. Absent until that has opened it."""
+    """The `sqlite3` connection itself. Absent until it is open."""
+    worker: Worker
+    """Runs what the driver has to run. Absent until the connection is open."""
 
     def __init__(self, home: Home, settings: SqliteSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.parted = True
@@ -53,7 +55,7 @@ class Connection(aiosqlite.Connection):
         self.read_only = settings.read_only
         self.loop = loop
         self.thread = threading.current_thread()
-        """The worker; until that has begun, the thread that makes this."""
+        """aiosqlite's own; until that has begun, the thread that makes this."""
         self.snapshot: Mapping[str, int] = {}
         """What the pragmas of the session were when it was new."""
         self.file: File | None = None
@@ -86,7 +88,7 @@ class Connection(aiosqlite.Connection):
         super().__init__(self._open, 64)
 
     def _open(self) -> sqlite3.Connection:
-        """Runs in the worker."""
+        """Runs in aiosqlite's thread."""
         self.thread = threading.current_thread()
         opened = open_native(self.home.place, self.settings, self._given_up)
         native, self.snapshot, self.file = opened.native, opened.snapshot, opened.file
@@ -95,6 +97,15 @@ class Connection(aiosqlite.Connection):
             if self._given_up.is_set():
                 native.close()
         return native
+
+    def opened(self, name: str) -> None:
+        """Aiosqlite is through with opening it: statements may come."""
+        try:
+            self.worker = self.native.worker = Worker(self.native, self.home.bell, name)
+        except BaseException:  # no thread is to be had
+            self.stop()
+            raise
+        self.parted = False
 
     def give_up(self) -> None:
         """Leave a connect alone: what it has opened is closed, and so is what it will open."""
@@ -115,10 +126,11 @@ class Connection(aiosqlite.Connection):
             await self.quiet()
         if self.parted:
             raise _closed()
-        job: Any = Job(work, arguments, self.pending, interruptible=interruptible)
-        self.job = job
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self.job = job = Job(work, arguments, self.pending, future, interruptible=interruptible)
+        self.worker.submit(job)
         try:
-            return await self.execute_fetchall(job)
+            return await future
         except asyncio.CancelledError:
             if not job.ended:
                 job.cancelled = True
@@ -169,7 +181,7 @@ class Connection(aiosqlite.Connection):
             self._interrupt(job)
             try:
                 await asyncio.sleep(pause)
-            except asyncio.CancelledError:  # the loop is closing, and the worker could not report to a closed one
+            except asyncio.CancelledError:  # the loop is closing, and later on nobody would interrupt
                 deadline = self.loop.time() + PATIENCE
             pause = min(pause * 2, 0.02)
         if job.ended and job.started and job.interruptible:
@@ -246,12 +258,12 @@ class Connection(aiosqlite.Connection):
     # -- parting -------------------------------------------------------------------------------------------------------
 
     def stop(self) -> asyncio.Future[None] | None:
-        """Close behind what runs now, and end the worker."""
+        """Close behind what runs now, and end both threads."""
         self.parted = True
         return super().stop()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (aiosqlite's is bare)
 
     async def close(self) -> None:
-        """Wait for the running statement, close, and end the worker. Harmless when called twice."""
+        """Wait for the running statement, close, and end both threads. Harmless when called twice."""
         if self.parted:
             return
         self.parted = True
@@ -266,7 +278,7 @@ class Connection(aiosqlite.Connection):
             self.lane.give(self)
 
     def abort(self) -> None:
-        """Drop the connection at once: the running statement is interrupted, and the worker closes and ends behind it.
+        """Drop the connection at once: the running statement is interrupted, and its threads close and end behind it.
 
         Waits for nothing, may be called from any thread, and with the event loop closed.
         """
@@ -276,7 +288,7 @@ class Connection(aiosqlite.Connection):
         if os.getpid() != self._pid:
             _INHERITED.append(self.native)
             return
-        if sys.is_finalizing():  # the worker ends too, and no thread can begin: 3.11 would wait for one for ever
+        if sys.is_finalizing():  # the threads end too, and none can begin: 3.11 would wait for one for ever
             return
         threading.Thread(target=self._drop, name="dbcore-sqlite abort", daemon=True).start()
 
@@ -291,7 +303,7 @@ class Connection(aiosqlite.Connection):
             pause = min(pause * 2, 0.05)
         self.stop()
         self.thread.join()
-        self.native.close()  # a worker that died with its loop has not
+        self.native.close()  # aiosqlite's thread has not, if it died with its loop
         with suppress(RuntimeError):  # the loop is closed, and nobody is left in the lane
             self.loop.call_soon_threadsafe(self.lane.give, self)
 

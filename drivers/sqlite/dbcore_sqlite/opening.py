@@ -14,9 +14,9 @@ from threading import Event
 
 from dbcore.errors import DbConnectionError
 from dbcore_sqlite.errors import is_busy, name_of, to_error
-from dbcore_sqlite.job import Native
 from dbcore_sqlite.settings import SqliteSettings
 from dbcore_sqlite.words import RESTORED_PRAGMAS
+from dbcore_sqlite.worker import Native
 
 __all__ = ["NEED_LOCK", "File", "Place", "open_native", "place_of"]
 

@@ -12,6 +12,7 @@ from dbcore.config import Config, connect_with
 from dbcore.driver import Hooks, ServerInfo
 from dbcore.errors import ConfigError
 from dbcore.pool import PoolOps
+from dbcore_sqlite.bell import Bell
 from dbcore_sqlite.connecting import Home, connect
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.lane import Gate, Lane, Line
@@ -24,7 +25,7 @@ from dbcore_sqlite.transactions import transaction_status
 __all__ = ["make_home", "make_hooks", "server_info", "start_pool"]
 
 _LAST_THREADS = 1.0
-"""Seconds that `stop` waits for workers that an abort has told to end."""
+"""Seconds that `stop` waits for threads that an abort has told to end."""
 
 
 async def start_pool(config: Config[SqliteSettings]) -> PoolOps[Connection]:
@@ -66,7 +67,7 @@ def make_home(config: Config[SqliteSettings]) -> tuple[Home, Gate, Callable[[], 
     lane_line = Line(1, name=config.name, timeout=timeout)
     gate_line = Line(settings.writers, name=config.name, timeout=timeout)
     lane = Lane(lane_line, everything=settings.exclusive)
-    home = Home(place, lane, config.pool.reset)
+    home = Home(place, lane, Bell(asyncio.get_running_loop()), config.pool.reset)
 
     async def finish() -> None:
         gate_line.close()

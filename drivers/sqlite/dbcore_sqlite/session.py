@@ -8,7 +8,7 @@ from math import inf
 
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.errors import code_of
-from dbcore_sqlite.job import Native
+from dbcore_sqlite.worker import Native
 
 __all__ = ["is_clean", "is_usable", "ping", "reset", "touch"]
 

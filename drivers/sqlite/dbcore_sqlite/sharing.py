@@ -15,11 +15,11 @@ from dbcore.driver import Report, Result, Sharing
 from dbcore.errors import DbConnectionError
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.errors import breaks_connection, code_of, is_busy
-from dbcore_sqlite.job import Job, Native
 from dbcore_sqlite.settings import SqliteSettings
 from dbcore_sqlite.statements import run_one
 from dbcore_sqlite.values import encode
 from dbcore_sqlite.words import look
+from dbcore_sqlite.worker import Job, Native
 
 __all__ = ["SharedTrip", "interrupt", "may", "run", "share"]
 

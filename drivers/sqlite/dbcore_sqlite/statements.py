@@ -11,9 +11,9 @@ from dbcore.errors import DbError, QueryError
 from dbcore.statements import blaming, split
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.errors import code_of, name_of, to_error
-from dbcore_sqlite.job import Native
 from dbcore_sqlite.values import encode, encode_rows
 from dbcore_sqlite.words import SYNTAX, Kind, look
+from dbcore_sqlite.worker import Native
 
 __all__ = ["batch", "columns_of", "execute_many", "explain", "prepare", "query", "run_one", "script", "together"]
 

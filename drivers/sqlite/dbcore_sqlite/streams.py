@@ -9,9 +9,9 @@ from typing import Any
 from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore_sqlite.connection import Connection
-from dbcore_sqlite.job import Native
 from dbcore_sqlite.statements import columns_of, explain, prepare
 from dbcore_sqlite.values import encode
+from dbcore_sqlite.worker import Native
 
 __all__ = ["Stream", "stream"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dbcore.driver import Isolation, TransactionStatus
 from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
 from dbcore_sqlite.connection import Connection, lost_in_transaction
-from dbcore_sqlite.job import Native
+from dbcore_sqlite.worker import Native
 
 __all__ = ["begin", "commit", "rollback", "transaction_status", "wait_to_write"]
 

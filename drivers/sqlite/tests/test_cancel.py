@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from dbcore_sqlite import Connection, start_pool
 from dbcore_sqlite.connecting import connect
-from dbcore_sqlite.job import Job, Native
 from dbcore_sqlite.pool import make_home
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import rollback
+from dbcore_sqlite.worker import Job, Native
 from sqlite_pools import (
     SLOW,
     SLOW_WRITE,
+    THREADS,
     begin_write,
     count,
     held,
@@ -248,7 +249,7 @@ async def test_a_pool_that_nobody_refers_to_leaves_no_thread(tmp_path: Path) -> 
     """Laws: M6."""
     before = set(threading.enumerate())
     pool = await start_pool(sqlite_config(tmp_path, {"min_size": 2}))
-    assert len(set(threading.enumerate()) - before) == 2
+    assert len(set(threading.enumerate()) - before) == 2 * THREADS
     del pool
     async with asyncio.timeout(5):
         while set(threading.enumerate()) - before:
@@ -263,8 +264,10 @@ async def test_a_job_that_was_cancelled_before_it_began_does_nothing(tmp_path: P
         def work(_: Native) -> None:
             done.append("work")
 
-        job = Job(work, (), ("BEGIN",), interruptible=True)
+        job = Job(work, (), ("BEGIN",), connection.loop.create_future(), interruptible=True)
         job.cancelled = True
+        job.run(connection.native)
+        job.report()
         with pytest.raises(sqlite3.OperationalError):
-            job.run(connection.native)
+            job.future.result()
         assert (done, job.ended, job.begun, connection.native.in_transaction) == ([], True, False, False)

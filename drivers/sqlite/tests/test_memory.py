@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import commit
-from sqlite_pools import begin_write, count, held, numbers, one_connection, run, sqlite_pool, value
+from sqlite_pools import THREADS, begin_write, count, held, numbers, one_connection, run, sqlite_pool, value
 
 from dbcore.errors import PoolDeadlock
 
@@ -128,5 +128,5 @@ async def test_stop_leaves_no_thread(tmp_path: Path) -> None:
     """Laws: J8."""
     before = set(threading.enumerate())
     async with sqlite_pool(tmp_path, {"min_size": 3}, path=MEMORY):
-        assert len(set(threading.enumerate()) - before) == 3
+        assert len(set(threading.enumerate()) - before) == 3 * THREADS
     assert not set(threading.enumerate()) - before

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from dbcore_sqlite import Connection
-from dbcore_sqlite.job import Native
 from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
+from dbcore_sqlite.worker import Native
 from sqlite_pools import (
     SLOW_WRITE,
     begin_read,

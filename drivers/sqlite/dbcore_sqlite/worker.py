@@ -1,0 +1,130 @@
+"""The thread that runs a connection's statements: any function of the driver is one hop there and back.
+
+aiosqlite's own thread opens the connection, closes it, and runs what is called through `native`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from dbcore_sqlite.bell import Bell
+
+__all__ = ["Job", "Native", "Worker"]
+
+
+class Native(sqlite3.Connection):
+    """A `sqlite3.Connection` that its worker does not lose while a statement runs."""
+
+    worker: Worker | None = None
+
+    def close(self) -> None:
+        """Wait for the worker's last job, in whatever thread, and close."""
+        if self.worker is not None:
+            self.worker.end()
+        super().close()
+
+
+class Job:
+    """One call of `work(native, *arguments)` in the worker, behind the statements of `begin`."""
+
+    __slots__ = (
+        "_arguments",
+        "_error",
+        "_result",
+        "_work",
+        "begin",
+        "begun",
+        "cancelled",
+        "ended",
+        "future",
+        "interruptible",
+        "started",
+    )
+
+    def __init__(
+        self,
+        work: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        begin: tuple[str, ...],
+        future: asyncio.Future[Any],
+        *,
+        interruptible: bool,
+    ) -> None:
+        self._work = work
+        self._arguments = arguments
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self.begin = begin
+        self.begun = False
+        """The transaction that `begin` opens is open."""
+        self.future = future
+        self.interruptible = interruptible
+        self.cancelled = False
+        """Nobody wants the result any more. An interrupt hits nothing before the job has started, this does."""
+        self.started = False
+        self.ended = False
+
+    def run(self, native: Native) -> None:
+        """Do the work, whatever it comes to. In the worker."""
+        try:
+            if self.cancelled and self.interruptible:
+                raise sqlite3.OperationalError("cancelled before it began")  # noqa: TRY301  # as one that is interrupted
+            self.started = True
+            if self.begin:
+                for text in self.begin:
+                    native.execute(text)
+                self.begun = True
+            self._result = self._work(native, *self._arguments)
+        except BaseException as error:  # it is the caller's, and the worker lives on
+            self._error = error
+        finally:
+            self._arguments = ()
+            self.ended = True
+
+    def report(self) -> None:
+        """Hand over what it has come to. In the event loop."""
+        result, self._result = self._result, None
+        error, self._error = self._error, None
+        if self.future.done():  # cancelled
+            return
+        if error is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class Worker:
+    """One thread, which runs the jobs of one connection in the order in which they were submitted.
+
+    A daemon, and it knows nothing but its queue, the native connection and the bell: neither a program that forgets to
+    stop nor a pool that nobody refers to any more is held up by it.
+    """
+
+    __slots__ = ("_jobs", "_thread")
+
+    def __init__(self, native: Native, bell: Bell, name: str) -> None:
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=_serve, args=(native, self._jobs, bell), name=name, daemon=True)
+        self._thread.start()
+        bell.join()
+
+    def submit(self, job: Job) -> None:
+        self._jobs.put(job)
+
+    def end(self) -> None:
+        """Return when the thread is through with all that was submitted, and gone."""
+        self._jobs.put(None)
+        self._thread.join()
+
+
+def _serve(native: Native, jobs: SimpleQueue[Job | None], bell: Bell) -> None:
+    while (job := jobs.get()) is not None:
+        job.run(native)
+        bell.ring(job)
+        del job  # or the last one would be kept for as long as nothing comes after it
+    bell.leave()
