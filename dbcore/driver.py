@@ -35,7 +35,7 @@ Isolation = Literal["read committed", "repeatable read", "serializable"]
 TransactionStatus = Literal["idle", "open", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """What one statement gave: column names, rows as tuples in that order, and how many it returned or changed.
 

@@ -22,13 +22,15 @@ log = logging.getLogger("dbcore.pool")
 class Home:
     """What the connections of one pool share."""
 
-    __slots__ = ("_file", "_opened", "bell", "lane", "place", "reset", "threads")
+    __slots__ = ("_file", "_opened", "bell", "lane", "place", "reset", "strict", "threads")
 
     def __init__(self, place: Place, lane: Lane, bell: Bell, reset: Reset) -> None:
         self.place = place
         self.lane = lane
         self.bell = bell
         self.reset: Reset = reset
+        self.strict = reset == "full" or lane.everything
+        """Even a statement that only reads leaves something to be seen to."""
         self.threads: set[threading.Thread] = set()
         """aiosqlite's, each of which ends after the worker beside it; the end of the pool waits for theirs."""
         self._file: File | None = None

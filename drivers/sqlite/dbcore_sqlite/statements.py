@@ -22,7 +22,9 @@ _execute = sqlite3.Connection.execute
 
 async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
     """Run one statement and return all of its rows."""
-    kind = await prepare(connection, sql)
+    kind = look(sql)
+    if not kind.plain or connection.begun or connection.ending is not None or connection.home.strict:
+        await prepare(connection, kind)
     try:
         result: Result = await connection.work(run_one, sql, encode(params))
         if connection.failed and kind.first == "ROLLBACK":
@@ -72,9 +74,8 @@ async def script(connection: Connection, sql: str) -> None:
         connection.settle()
 
 
-async def prepare(connection: Connection, sql: str) -> Kind:
+async def prepare(connection: Connection, kind: Kind) -> None:
     """Whatever comes before a statement: refuse it, note what it does to the session, wait for its turn to write."""
-    kind = look(sql)
     if connection.ending is not None:
         await connection.quiet()
     if kind.session or connection.home.reset == "full":
@@ -83,7 +84,6 @@ async def prepare(connection: Connection, sql: str) -> Kind:
         connection.check(kind.first)
     elif (kind.writes or connection.lane.everything) and not connection.lane.take_now(connection):
         await connection.lane.take(connection)
-    return kind
 
 
 def note(connection: Connection, kinds: Sequence[Kind]) -> None:

@@ -11,6 +11,7 @@ from dbcore.errors import QueryError
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.statements import columns_of, explain, prepare
 from dbcore_sqlite.values import encode
+from dbcore_sqlite.words import look
 from dbcore_sqlite.worker import Native
 
 __all__ = ["Stream", "stream"]
@@ -58,7 +59,8 @@ class Stream:
 
 async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncGenerator[Result, None]:
     """Yield the rows of a statement, at most `size` at a time. `aclose` closes the cursor, cancelled or not."""
-    kind = await prepare(connection, sql)
+    kind = look(sql)
+    await prepare(connection, kind)
     lane = connection.lane
     this = Stream(connection, holds_lane=lane.owner is connection and (lane.everything or not connection.begun))
     connection.streams.add(this)

@@ -79,6 +79,8 @@ class Kind:
     """It begins or ends a transaction; `ROLLBACK TO` does neither."""
     many: bool
     """`executemany` takes it: one INSERT, UPDATE, DELETE or REPLACE that returns no rows."""
+    plain: bool
+    """It only reads, and leaves no mark on the session."""
 
 
 @lru_cache(maxsize=1024)
@@ -110,6 +112,7 @@ def _look(sql: str) -> Kind:
         session=session,
         ends=first in _ENDS and not (first == "ROLLBACK" and "TO" in words),
         many=first in _SINGLE and "RETURNING" not in words,
+        plain=not writes and not session,
     )
 
 

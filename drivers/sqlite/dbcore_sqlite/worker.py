@@ -9,10 +9,9 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
-from dbcore_sqlite.bell import Bell
+from dbcore_sqlite.bell import Bell, Queue, make_queue
 
 __all__ = ["Job", "Native", "Worker"]
 
@@ -108,7 +107,7 @@ class Worker:
     __slots__ = ("_jobs", "_thread")
 
     def __init__(self, native: Native, bell: Bell, name: str) -> None:
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: Queue[Job | None] = make_queue()
         self._thread = threading.Thread(target=_serve, args=(native, self._jobs, bell), name=name, daemon=True)
         self._thread.start()
         bell.join()
@@ -122,7 +121,7 @@ class Worker:
         self._thread.join()
 
 
-def _serve(native: Native, jobs: SimpleQueue[Job | None], bell: Bell) -> None:
+def _serve(native: Native, jobs: Queue[Job | None], bell: Bell) -> None:
     while (job := jobs.get()) is not None:
         job.run(native)
         bell.ring(job)
