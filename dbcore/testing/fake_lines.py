@@ -6,7 +6,7 @@ import copy
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, cast
 from unittest.mock import ANY
 
@@ -51,12 +51,13 @@ def normalised(sql: str) -> str:
     return " ".join(tokens)
 
 
-_NOTHING = Result((), (), 0)
+def _nothing() -> Result:
+    return Result((), (), 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    result: Result = _NOTHING
+    result: Result = field(default_factory=_nothing)
     error: BaseException | None = None
     hangs: bool = False
 

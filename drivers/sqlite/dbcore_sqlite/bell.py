@@ -28,6 +28,9 @@ class Queue(Protocol[T]):
 
     def put(self, item: T, /) -> None: ...
     def get(self) -> T: ...
+    def close(self) -> None:
+        """Nobody reads any more. What is put from now on is lost."""
+        ...
 
 
 class _Counted(Generic[T]):
@@ -41,7 +44,8 @@ class _Counted(Generic[T]):
 
     def put(self, item: T, /) -> None:
         self._items.append(item)
-        os.eventfd_write(self._file, 1)
+        if self._file >= 0:
+            os.eventfd_write(self._file, 1)
 
     def get(self) -> T:
         while True:
@@ -49,13 +53,22 @@ class _Counted(Generic[T]):
             if self._items:  # a forked child has the same counter, and items of its own
                 return self._items.popleft()
 
-    def __del__(self) -> None:
-        os.close(self._file)
+    def close(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    __del__ = close
+
+
+class _Plain(SimpleQueue[T]):
+    def close(self) -> None:
+        pass
 
 
 def make_queue() -> Queue[Any]:
     """Make a queue for one reader."""
-    return _Counted() if HAS_COUNTERS else SimpleQueue()
+    return _Counted() if HAS_COUNTERS else _Plain()
 
 
 class Ended(Protocol):

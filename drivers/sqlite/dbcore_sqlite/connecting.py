@@ -13,6 +13,7 @@ from dbcore_sqlite.connection import PATIENCE, Connection
 from dbcore_sqlite.lane import Lane
 from dbcore_sqlite.opening import File, Place
 from dbcore_sqlite.settings import SqliteSettings
+from dbcore_sqlite.worker import Worker
 
 __all__ = ["Home", "connect"]
 
@@ -22,7 +23,7 @@ log = logging.getLogger("dbcore.pool")
 class Home:
     """What the connections of one pool share."""
 
-    __slots__ = ("_file", "_opened", "bell", "lane", "place", "reset", "strict", "threads")
+    __slots__ = ("_file", "_opened", "_writer", "bell", "lane", "place", "reset", "strict", "threads")
 
     def __init__(self, place: Place, lane: Lane, bell: Bell, reset: Reset) -> None:
         self.place = place
@@ -33,8 +34,32 @@ class Home:
         """Even a statement that only reads leaves something to be seen to."""
         self.threads: set[threading.Thread] = set()
         """aiosqlite's, each of which ends after the worker beside it; the end of the pool waits for theirs."""
+        self._writer: Worker | None = None
         self._file: File | None = None
         self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    @property
+    def writer(self) -> Worker:
+        """Runs what whoever has the lane wants to be run."""
+        if self._writer is None:
+            self._writer = Worker(self.bell, f"dbcore-sqlite {self.lane.line.name} writer")
+        return self._writer
+
+    async def ended(self, limit: float) -> None:
+        """Wait until the threads have ended, at most so many seconds: a statement may run that hears no interrupt."""
+        if self._writer is not None:
+            self._writer.end()
+        now = asyncio.get_running_loop().time
+        deadline = now() + limit
+        while self._is_alive() and now() < deadline:  # noqa: ASYNC110 (a thread sets no event)
+            await asyncio.sleep(0.001)
+        if self._writer is not None and not self._writer.is_alive:
+            self._writer.join()
+        await asyncio.sleep(0)  # the last thread's last word
+
+    def _is_alive(self) -> bool:
+        writer = self._writer
+        return (writer is not None and writer.is_alive) or any(thread.is_alive() for thread in self.threads)
 
     def opened(self, connection: Connection) -> None:
         """Note a new connection. If it found another file than the older ones, those are not used again."""

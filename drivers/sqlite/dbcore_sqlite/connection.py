@@ -44,7 +44,7 @@ class Connection(aiosqlite.Connection):
     native: Native
     """The `sqlite3` connection itself. Absent until it is open."""
     worker: Worker
-    """Runs what the driver has to run. Absent until the connection is open."""
+    """Runs what needs no lane. Absent until the connection is open."""
 
     def __init__(self, home: Home, settings: SqliteSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.parted = True
@@ -101,7 +101,7 @@ class Connection(aiosqlite.Connection):
     def opened(self, name: str) -> None:
         """Aiosqlite is through with opening it: statements may come."""
         try:
-            self.worker = self.native.worker = Worker(self.native, self.home.bell, name)
+            self.worker = self.native.worker = Worker(self.home.bell, name)
         except BaseException:  # no thread is to be had
             self.stop()
             raise
@@ -116,8 +116,14 @@ class Connection(aiosqlite.Connection):
 
     # -- running -------------------------------------------------------------------------------------------------------
 
-    async def run(self, work: Callable[..., Any], *arguments: Any, interruptible: bool = True) -> Any:
-        """Run `work(native, *arguments)` in the worker, in one hop, with the BEGIN that is pending.
+    async def run(
+        self, work: Callable[..., Any], *arguments: Any, interruptible: bool = True, last: bool = False
+    ) -> Any:
+        """Run `work(native, *arguments)` in a worker, in one hop, with the BEGIN that is pending.
+
+        With `last` the lane goes on when the work is submitted: whatever the next writer does is run behind it. If it
+        fails and leaves the transaction open, the next one finds the database locked and tries again, as if it were
+        another process that holds the lock.
 
         Cancelled, it ends the work and waits for its end; cancelled again, it leaves that to a task. The next use of
         the connection waits for that task.
@@ -127,8 +133,13 @@ class Connection(aiosqlite.Connection):
         if self.parted:
             raise _closed()
         future: asyncio.Future[Any] = self.loop.create_future()
-        self.job = job = Job(work, arguments, self.pending, future, interruptible=interruptible)
-        self.worker.submit(job)
+        self.job = job = Job(self.native, work, arguments, self.pending, future, interruptible=interruptible)
+        if self.lane.owner is not self:
+            self.worker.submit(job)
+        else:
+            self.home.writer.submit(job)
+            if last:
+                self.lane.give(self)
         try:
             return await future
         except asyncio.CancelledError:
@@ -149,15 +160,15 @@ class Connection(aiosqlite.Connection):
             if job.begun:
                 self.pending = ()
 
-    async def work(self, work: Callable[..., Any], *arguments: Any, repeatable: bool = False) -> Any:
+    async def work(self, work: Callable[..., Any], *arguments: Any, ends: bool = False) -> Any:
         """Run work that is done whole or not at all, and wait for locks that other processes hold.
 
         Inside of a transaction a lock is an error at once, for whoever holds it may wait for this transaction; only
-        `repeatable` work, a COMMIT, is done again there.
+        what `ends` it is done again there.
         """
-        alone = repeatable or not self.inside
+        alone = ends or not self.inside
         try:
-            return await self.run(work, *arguments)
+            return await self.run(work, *arguments, last=ends and not self.lane.everything)
         except sqlite3.OperationalError as error:
             if not alone or not is_busy(error):
                 raise
@@ -169,7 +180,7 @@ class Connection(aiosqlite.Connection):
             try:
                 return await self.run(work, *arguments)
             except sqlite3.OperationalError as error:
-                still_alone = repeatable or not self.inside
+                still_alone = ends or not self.inside
                 if not still_alone or not is_busy(error) or self.loop.time() > deadline:
                     raise
 
@@ -260,6 +271,8 @@ class Connection(aiosqlite.Connection):
     def stop(self) -> asyncio.Future[None] | None:
         """Close behind what runs now, and end both threads."""
         self.parted = True
+        if self._opened is not None:
+            self._opened.latest = self.job
         return super().stop()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (aiosqlite's is bare)
 
     async def close(self) -> None:

@@ -74,10 +74,7 @@ def make_home(config: Config[SqliteSettings]) -> tuple[Home, Gate, Callable[[], 
         lane_line.close()
         if keeper is not None:
             keeper.close()
-        now = asyncio.get_running_loop().time
-        deadline = now() + _LAST_THREADS
-        while any(thread.is_alive() for thread in home.threads) and now() < deadline:  # noqa: ASYNC110 (a thread sets no event)
-            await asyncio.sleep(0.001)
+        await home.ended(_LAST_THREADS)
 
     return home, Gate(gate_line, lane), finish
 

@@ -66,9 +66,9 @@ class SqliteSettings(Settings):
     )
     create: bool = Field(default=True, description="A missing file is created; otherwise it is an error.")
     read_only: bool = Field(default=False, description="The file is opened for reading only.")
-    # One: a second one would find the pages that it has in memory changed by the first, and turns would cost more.
+    # Two: while the COMMIT of one is under way, the other sends its BEGIN. More would only hold connections.
     writers: int = Field(
-        1, ge=1, description="Write transactions that may hold a connection at once; the others wait without one."
+        2, ge=1, description="Write transactions that may hold a connection at once; the others wait without one."
     )
 
     @property

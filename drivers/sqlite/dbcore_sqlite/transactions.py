@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from dbcore.driver import Isolation, TransactionStatus
 from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
 from dbcore_sqlite.connection import Connection, lost_in_transaction
+from dbcore_sqlite.errors import is_busy
 from dbcore_sqlite.worker import Native
 
 __all__ = ["begin", "commit", "rollback", "transaction_status", "wait_to_write"]
@@ -56,7 +59,7 @@ async def commit(connection: Connection) -> None:
         raise TransactionError("nothing was committed: of several statements sent together one failed; roll it back")
     before = connection.job
     try:
-        await connection.work(_commit, connection.begun == "read", repeatable=True)
+        await connection.work(_commit, connection.begun == "read", ends=True)
     except DbConnectionError as error:
         job = connection.job
         error.outcome_unknown = job is not None and job is not before and job.started
@@ -98,7 +101,12 @@ def _over(connection: Connection) -> None:
 
 
 def _commit(native: Native, read: bool) -> None:
-    native.execute("COMMIT")
+    try:
+        native.execute("COMMIT")
+    except sqlite3.Error as error:
+        if not is_busy(error):  # here and now, for the next writer stands behind
+            _rollback(native, read)
+        raise
     if read:
         _read_write(native)
 

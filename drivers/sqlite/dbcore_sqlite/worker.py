@@ -1,6 +1,8 @@
-"""The thread that runs a connection's statements: any function of the driver is one hop there and back.
+"""Threads that run statements: any function of the driver is one hop there and back.
 
-aiosqlite's own thread opens the connection, closes it, and runs what is called through `native`.
+Each connection has a worker of its own; what belongs to a writing transaction goes to the one writer of the pool. There
+a BEGIN can stand in line right behind the COMMIT before it, and no wake-up lies between them. aiosqlite's own thread
+opens the connection, closes it, and runs what is called through `native`.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,23 +20,26 @@ __all__ = ["Job", "Native", "Worker"]
 
 
 class Native(sqlite3.Connection):
-    """A `sqlite3.Connection` that its worker does not lose while a statement runs."""
+    """A `sqlite3.Connection` that is closed behind its last job, in whatever thread."""
 
     worker: Worker | None = None
+    latest: Job | None = None
 
     def close(self) -> None:
-        """Wait for the worker's last job, in whatever thread, and close."""
         if self.worker is not None:
-            self.worker.end()
+            self.worker.join()
+        while self.latest is not None and not self.latest.ended:  # it is the pool's writer that runs it
+            time.sleep(0.0005)
         super().close()
 
 
 class Job:
-    """One call of `work(native, *arguments)` in the worker, behind the statements of `begin`."""
+    """One call of `work(native, *arguments)` in a worker, behind the statements of `begin`."""
 
     __slots__ = (
         "_arguments",
         "_error",
+        "_native",
         "_result",
         "_work",
         "begin",
@@ -47,6 +53,7 @@ class Job:
 
     def __init__(
         self,
+        native: Native,
         work: Callable[..., Any],
         arguments: tuple[Any, ...],
         begin: tuple[str, ...],
@@ -54,6 +61,7 @@ class Job:
         *,
         interruptible: bool,
     ) -> None:
+        self._native = native
         self._work = work
         self._arguments = arguments
         self._result: Any = None
@@ -68,8 +76,9 @@ class Job:
         self.started = False
         self.ended = False
 
-    def run(self, native: Native) -> None:
+    def run(self) -> None:
         """Do the work, whatever it comes to. In the worker."""
+        native = self._native
         try:
             if self.cancelled and self.interruptible:
                 raise sqlite3.OperationalError("cancelled before it began")  # noqa: TRY301  # as one that is interrupted
@@ -98,17 +107,17 @@ class Job:
 
 
 class Worker:
-    """One thread, which runs the jobs of one connection in the order in which they were submitted.
+    """One thread, which runs jobs in the order in which they were submitted.
 
-    A daemon, and it knows nothing but its queue, the native connection and the bell: neither a program that forgets to
-    stop nor a pool that nobody refers to any more is held up by it.
+    A daemon, and it knows nothing but its queue and the bell: neither a program that forgets to stop nor a pool that
+    nobody refers to any more is held up by it.
     """
 
     __slots__ = ("_jobs", "_thread")
 
-    def __init__(self, native: Native, bell: Bell, name: str) -> None:
+    def __init__(self, bell: Bell, name: str) -> None:
         self._jobs: Queue[Job | None] = make_queue()
-        self._thread = threading.Thread(target=_serve, args=(native, self._jobs, bell), name=name, daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(self._jobs, bell), name=name, daemon=True)
         self._thread.start()
         bell.join()
 
@@ -116,14 +125,26 @@ class Worker:
         self._jobs.put(job)
 
     def end(self) -> None:
-        """Return when the thread is through with all that was submitted, and gone."""
+        """Have it end when it is through with all that was submitted."""
         self._jobs.put(None)
+
+    def join(self) -> None:
+        """Have it end, and wait until it has."""
+        self.end()
         self._thread.join()
+        self._jobs.close()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def __del__(self) -> None:
+        self.end()
 
 
-def _serve(native: Native, jobs: Queue[Job | None], bell: Bell) -> None:
+def _serve(jobs: Queue[Job | None], bell: Bell) -> None:
     while (job := jobs.get()) is not None:
-        job.run(native)
+        job.run()
         bell.ring(job)
         del job  # or the last one would be kept for as long as nothing comes after it
     bell.leave()

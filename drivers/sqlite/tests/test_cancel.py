@@ -264,9 +264,9 @@ async def test_a_job_that_was_cancelled_before_it_began_does_nothing(tmp_path: P
         def work(_: Native) -> None:
             done.append("work")
 
-        job = Job(work, (), ("BEGIN",), connection.loop.create_future(), interruptible=True)
+        job = Job(connection.native, work, (), ("BEGIN",), connection.loop.create_future(), interruptible=True)
         job.cancelled = True
-        job.run(connection.native)
+        job.run()
         job.report()
         with pytest.raises(sqlite3.OperationalError):
             job.future.result()

@@ -142,7 +142,7 @@ async def test_a_write_that_was_cancelled_ends_the_transaction_and_says_so(tmp_p
         assert connection.lane.owner is None
 
 
-async def test_a_failed_deferred_constraint_keeps_the_transaction_for_the_rollback(tmp_path: Path) -> None:
+async def test_a_commit_that_a_deferred_constraint_refuses_rolls_back_at_once(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await run(connection, "CREATE TABLE a (id INTEGER PRIMARY KEY)")
         await run(connection, "CREATE TABLE b (a INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
@@ -150,7 +150,7 @@ async def test_a_failed_deferred_constraint_keeps_the_transaction_for_the_rollba
         await run(connection, "INSERT INTO b VALUES (1)")
         with pytest.raises(Exception, match="FOREIGN KEY"):
             await commit(connection)
-        assert transaction_status(connection) == "open"
+        assert transaction_status(connection) == "idle"
         await rollback(connection)
         assert await count(connection, "b") == 0
         assert connection.lane.owner is None
