@@ -116,7 +116,7 @@ class Session(Hold[C], Generic[C]):
             raise self._misuse()
         if timeout is not None:
             access.check_timeout(timeout)
-        self._busy = current_task()
+        self._busy = current_task(access.loop)
         try:
             return await access.run(access.query(native, text, values), sql, timeout)
         finally:
@@ -126,14 +126,15 @@ class Session(Hold[C], Generic[C]):
         self, operation: Callable[[C], Awaitable[T]], sql: str | None, timeout: float | None = None
     ) -> T:
         """Run one operation of the driver, alone."""
+        access = self._access
         native = self._held()
         if self._busy is not None or self._refusing is not None:
             raise self._misuse()
         if timeout is not None:
-            self._access.check_timeout(timeout)
-        self._busy = current_task()
+            access.check_timeout(timeout)
+        self._busy = current_task(access.loop)
         try:
-            return await self._access.run(operation(native), sql, timeout)
+            return await access.run(operation(native), sql, timeout)
         finally:
             self._busy = None
 

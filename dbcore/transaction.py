@@ -106,7 +106,7 @@ class Transaction(Generic[C]):
         access = connection._access
         connection._held()
         self._depth = len(connection._levels)
-        task = asyncio.current_task()
+        task = asyncio.current_task(access.loop)
         self.task_name = task.get_name() if task is not None else "(none)"
         if self._depth:
             if self._isolation is not None or self._read_only or self._timeout is not None:

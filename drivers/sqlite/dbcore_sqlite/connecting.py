@@ -53,8 +53,6 @@ class Home:
         deadline = now() + limit
         while self._is_alive() and now() < deadline:  # noqa: ASYNC110 (a thread sets no event)
             await asyncio.sleep(0.001)
-        if self._writer is not None and not self._writer.is_alive:
-            self._writer.join()
         await asyncio.sleep(0)  # the last thread's last word
 
     def _is_alive(self) -> bool:

@@ -1,8 +1,9 @@
 """Writers of one pool line up: the admission gate before the checkout, the writer lane after it.
 
 SQLite has one writer at a time. Its own lock is unfair and ends in "database is locked"; here the first to come is the
-first to write. The lane belongs to a connection, not to a task, and is free when that connection's transaction has
-really ended. The gate keeps most of those who will need the lane from holding a connection while they wait for it.
+first to write. The lane belongs to a connection, not to a task. It goes on when that connection's COMMIT stands in the
+line of the writer's thread, for whatever comes next is run behind it there; otherwise when the transaction has really
+ended. The gate keeps most of those who will need the lane from holding a connection while they wait for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from dbcore.errors import PoolClosed, PoolDeadlock, PoolTimeout
@@ -32,7 +34,7 @@ def _nothing() -> tuple[None, tuple[Holder, ...]]:
 class Line:
     """Places for `width` at a time; everyone else stands in line, first come, first served, and nobody passes."""
 
-    __slots__ = ("_closed", "_free", "_waiting", "name", "report", "timeout")
+    __slots__ = ("__weakref__", "_closed", "_due", "_free", "_timer", "_waiting", "name", "report", "timeout")
 
     def __init__(self, width: int, *, name: str, timeout: float) -> None:
         self.name = name
@@ -40,7 +42,11 @@ class Line:
         self.report: Report = _nothing
         """Asked for stats and holders when somebody's time is up."""
         self._free = width
-        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._waiting: OrderedDict[asyncio.Future[None], tuple[float, float]] = OrderedDict()
+        """Each with the time by which it gives up, and the limit to name then."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = inf
+        """What the timer is set for: nobody's time is up before that. One timer for all, for most never need it."""
         self._closed = False
 
     @property
@@ -69,17 +75,17 @@ class Line:
             raise self._too_late(limit)
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
-        self._waiting[place] = None
-        timer = loop.call_later(seconds, self._expire, place, limit)
+        deadline = loop.time() + seconds
+        self._waiting[place] = deadline, limit
+        if deadline < self._due:
+            self._watch(loop, deadline)
         try:
             await place
         except BaseException:
+            self._waiting.pop(place, None)
             if place.done() and not place.cancelled() and place.exception() is None:
                 self.leave()  # given in the same turn in which the caller was cancelled: it goes on to the next
             raise
-        finally:
-            timer.cancel()
-            self._waiting.pop(place, None)
 
     def leave(self) -> None:
         """Give a place to whoever has waited longest."""
@@ -93,14 +99,30 @@ class Line:
     def close(self) -> None:
         """Let nobody in any more; those who wait fail with `PoolClosed`."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         while self._waiting:
             place, _ = self._waiting.popitem(last=False)
             if not place.done():
                 place.set_exception(self._stopped())
 
-    def _expire(self, place: asyncio.Future[None], limit: float) -> None:
-        if not place.done():
-            place.set_exception(self._too_late(limit))
+    def _watch(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = deadline
+        # The timer may outlast those that it was set for, and must not keep a pool that nobody refers to any more.
+        self._timer = loop.call_at(deadline, _expire, weakref.ref(self))
+
+    def expire(self) -> None:
+        """Fail those whose time is up, and set the timer for the next."""
+        due, self._due, self._timer = self._due, inf, None
+        for place, (deadline, limit) in list(self._waiting.items()):
+            if deadline <= due and not place.done():
+                del self._waiting[place]
+                place.set_exception(self._too_late(limit))
+        if self._waiting:
+            loop = next(iter(self._waiting)).get_loop()
+            self._watch(loop, min(deadline for deadline, _ in self._waiting.values()))
 
     def _stopped(self) -> PoolClosed:
         return PoolClosed(f"pool {self.name!r} was stopped; a stopped pool stays stopped: open the database anew")
@@ -117,6 +139,12 @@ class Line:
             stats=stats,
             holders=holders,
         )
+
+
+def _expire(line: weakref.ref[Line]) -> None:
+    alive = line()
+    if alive is not None:
+        alive.expire()
 
 
 class Lane:
@@ -139,7 +167,7 @@ class Lane:
             return True
         if self.line.enter_now():
             self.owner = connection
-            self.task = asyncio.current_task()
+            self.task = asyncio.current_task(connection.loop)
             return True
         return False
 
@@ -195,11 +223,11 @@ class Gate:
 
         A task that has been let in already passes at once, for it could only wait for itself here.
         """
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         self._lane.refuse_own(task)
         if task is None or task in self._lane.admitted:
             return _no_release
-        loop = asyncio.get_running_loop()
         limit = self._line.timeout if timeout is None else timeout
         deadline = loop.time() + limit
         if not self._line.enter_now():

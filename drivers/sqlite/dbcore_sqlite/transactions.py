@@ -23,9 +23,10 @@ async def begin(connection: Connection, isolation: Isolation | None, read_only: 
             f"SQLite has no isolation {isolation!r}: every transaction is serializable, which gives more than that; "
             "leave isolation out, or say 'serializable'"
         )
-    await connection.quiet()
+    if connection.ending is not None:
+        await connection.quiet()
     read_only = read_only or connection.read_only
-    if not read_only or connection.lane.everything:
+    if (not read_only or connection.lane.everything) and not connection.lane.take_now(connection):
         await connection.lane.take(connection)
     connection.begun = "read" if read_only else "write"
     connection.pending = _READ if read_only else _WRITE
@@ -40,14 +41,15 @@ async def wait_to_write(connection: Connection, seconds: float) -> None:
 
 async def commit(connection: Connection) -> None:
     """Commit. Raises `TransactionError` for a transaction that SQLite has rolled back, or that failed, already."""
-    await connection.quiet()
+    if connection.ending is not None:
+        await connection.quiet()
     if connection.pending:
         _over(connection)
         return
-    if connection.begun and not connection.is_open:
-        _over(connection)
-        raise lost_in_transaction()
-    if connection.begun and not connection.inside:
+    if connection.begun and (connection.parted or not connection.inside):
+        if not connection.is_open:
+            _over(connection)
+            raise lost_in_transaction()
         if connection.begun == "read":
             await connection.run(_read_write, interruptible=False)
         _over(connection)

@@ -12,9 +12,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
-from dbcore_sqlite.bell import Bell, Queue, make_queue
+from dbcore_sqlite.bell import Bell
 
 __all__ = ["Job", "Native", "Worker"]
 
@@ -116,7 +117,7 @@ class Worker:
     __slots__ = ("_jobs", "_thread")
 
     def __init__(self, bell: Bell, name: str) -> None:
-        self._jobs: Queue[Job | None] = make_queue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=_serve, args=(self._jobs, bell), name=name, daemon=True)
         self._thread.start()
         bell.join()
@@ -132,7 +133,6 @@ class Worker:
         """Have it end, and wait until it has."""
         self.end()
         self._thread.join()
-        self._jobs.close()
 
     @property
     def is_alive(self) -> bool:
@@ -142,7 +142,7 @@ class Worker:
         self.end()
 
 
-def _serve(jobs: Queue[Job | None], bell: Bell) -> None:
+def _serve(jobs: SimpleQueue[Job | None], bell: Bell) -> None:
     while (job := jobs.get()) is not None:
         job.run()
         bell.ring(job)

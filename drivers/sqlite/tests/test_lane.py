@@ -401,3 +401,120 @@ async def test_two_processes_that_write_at_once_lose_no_update(tmp_path: Path) -
             _, said = await process.communicate()
             assert process.returncode == 0, said.decode()
         assert await value(connection, "SELECT n FROM numbers") == 200
+
+
+async def test_the_lane_goes_on_while_the_commit_is_under_way(tmp_path: Path) -> None:
+    commits, released = threading.Event(), threading.Event()
+
+    def hold(text: str) -> None:
+        if text == "COMMIT":
+            commits.set()
+            released.wait()
+
+    async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
+        await numbers(one)
+        await begin_write(one)
+        await run(one, "INSERT INTO numbers VALUES (1)")
+        one.native.set_trace_callback(hold)
+        first = asyncio.create_task(commit(one))
+        await asyncio.to_thread(commits.wait)
+        assert one.lane.owner is None
+        await begin_write(other)
+        second = asyncio.create_task(run(other, "INSERT INTO numbers SELECT n + 1 FROM numbers"))
+        await asyncio.sleep(0)
+        assert other.job is not None
+        assert not other.job.started, "it stands behind the COMMIT"
+        released.set()
+        await first
+        await second
+        one.native.set_trace_callback(None)
+        await commit(other)
+        assert await value(one, "SELECT sum(n) FROM numbers") == 3
+
+
+async def test_a_commit_that_fails_does_not_hurt_the_writer_behind_it(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, busy_timeout=0) as pool, held(pool) as one, held(pool) as other:
+        await run(one, "CREATE TABLE a (id INTEGER PRIMARY KEY)")
+        await run(one, "CREATE TABLE b (a INTEGER REFERENCES a DEFERRABLE INITIALLY DEFERRED)")
+        await begin_write(one)
+        await run(one, "INSERT INTO b VALUES (1)")
+        first = asyncio.create_task(commit(one))
+        await asyncio.sleep(0)
+        await begin_write(other)
+        await run(other, "INSERT INTO a VALUES (7)")
+        await commit(other)
+        with pytest.raises(Exception, match="FOREIGN KEY"):
+            await first
+        assert await count(one, "b") == 0
+        assert await count(one, "a") == 1
+
+
+async def test_a_transaction_that_was_begun_behind_a_commit_can_be_cancelled_there(tmp_path: Path) -> None:
+    commits, released = threading.Event(), threading.Event()
+
+    def hold(text: str) -> None:
+        if text == "COMMIT":
+            commits.set()
+            released.wait()
+
+    async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
+        await numbers(one)
+        await begin_write(one)
+        await run(one, "INSERT INTO numbers VALUES (1)")
+        one.native.set_trace_callback(hold)
+        first = asyncio.create_task(commit(one))
+        await asyncio.to_thread(commits.wait)
+        await begin_write(other)
+        second = asyncio.create_task(run(other, "INSERT INTO numbers VALUES (2)"))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        await first
+        one.native.set_trace_callback(None)
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        await rollback(other)
+        assert other.lane.owner is None
+        assert await count(one) == 1
+
+
+async def test_without_wal_the_lane_is_kept_until_the_commit_is_through(tmp_path: Path) -> None:
+    commits, released = threading.Event(), threading.Event()
+
+    def hold(text: str) -> None:
+        if text == "COMMIT":
+            commits.set()
+            released.wait()
+
+    async with sqlite_pool(tmp_path, journal_mode="delete") as pool, held(pool) as one:
+        await numbers(one)
+        await begin_write(one)
+        await run(one, "INSERT INTO numbers VALUES (1)")
+        one.native.set_trace_callback(hold)
+        task = asyncio.create_task(commit(one))
+        await asyncio.to_thread(commits.wait)
+        assert one.lane.owner is one
+        released.set()
+        await task
+        one.native.set_trace_callback(None)
+        assert one.lane.owner is None
+
+
+async def test_one_timer_serves_a_line_and_everybody_keeps_his_own_limit() -> None:
+    loop = asyncio.get_running_loop()
+    line = Line(1, name="main", timeout=10)
+    assert line.enter_now()
+    ended: list[str] = []
+
+    async def wait(name: str, timeout: float) -> None:
+        with pytest.raises(PoolTimeout, match=f"for {timeout:g} s"):
+            await line.enter(timeout)
+        ended.append(name)
+
+    tasks = [loop.create_task(wait("long", 0.03)), loop.create_task(wait("short", 0.01))]
+    await asyncio.gather(*tasks)
+    assert ended == ["short", "long"]
+    assert not line.waiting
+    line.leave()
+    assert line.enter_now()

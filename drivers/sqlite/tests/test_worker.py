@@ -16,15 +16,15 @@ from dbcore_sqlite.connecting import connect
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.pool import make_home
 from dbcore_sqlite.worker import Job, Native
-from sqlite_pools import SLOW, held, one_connection, run, sqlite_config, sqlite_pool, under_way, value
+from sqlite_pools import SLOW, held, numbers, one_connection, run, sqlite_config, sqlite_pool, under_way, value
 
 import dbcore
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the bell has a file on Linux alone")
 
 
-def files() -> int:
-    """How many counters are open: one of a worker for its jobs, one of a pool's bell."""
+def bells() -> int:
+    """How many bells have their file open."""
     found = 0
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # of the listing itself
@@ -64,55 +64,54 @@ def test_statements_run_where_the_loop_watches_no_files(tmp_path: Path) -> None:
 def test_in_a_loop_that_watches_no_files_the_bell_has_none(tmp_path: Path) -> None:
     async def main() -> None:
         async with sqlite_pool(tmp_path, {"min_size": 2}):
-            assert files() == before + 2
+            assert bells() == before
 
-    before = files()
+    before = bells()
     run_without_files(main)
 
 
 @on_linux
-async def test_a_worker_has_one_file_and_the_bell_of_all_of_them_one_more(tmp_path: Path) -> None:
-    before = files()
+async def test_the_bell_has_one_file_for_as_long_as_there_are_connections(tmp_path: Path) -> None:
+    before = bells()
     async with sqlite_pool(tmp_path, {"min_size": 0}) as pool:
-        assert files() == before, "no connection, no file"
+        assert bells() == before, "no connection, no file"
         async with held(pool), held(pool) as connection:
-            assert files() == before + 2 + 1
-            await run(connection, "CREATE TABLE numbers (n INTEGER)")
-            assert files() == before + 2 + 1 + 1, "the writer's"
-    assert files() == before
+            assert bells() == before + 1
+            await numbers(connection)
+    assert bells() == before
 
 
 @on_linux
-async def test_a_connection_that_goes_takes_its_files_along(tmp_path: Path) -> None:
-    before = files()
+async def test_a_bell_is_hung_anew_after_its_last_connection_has_gone(tmp_path: Path) -> None:
+    before = bells()
     async with sqlite_pool(tmp_path, {"min_size": 0}) as pool:
         for turn in range(3):
             async with held(pool) as connection:
                 assert await value(connection, "SELECT ?", turn) == turn
                 connection.broken = True  # replaced on release
             async with asyncio.timeout(5):
-                while files() > before:
+                while bells() > before:
                     await asyncio.sleep(0.001)
 
 
 @on_linux
-def test_files_that_outlive_their_loop_are_closed_with_the_last_worker(tmp_path: Path) -> None:
+def test_a_bell_that_outlives_its_loop_is_taken_down_with_its_last_worker(tmp_path: Path) -> None:
     async def take() -> Connection:
         config = sqlite_config(tmp_path)
         return await connect(make_home(config)[0], config.settings)
 
-    before = files()
+    before = bells()
     connection = asyncio.run(take())
-    assert files() == before + 2
+    assert bells() == before + 1
     connection.abort()
     connection.thread.join(5)
     del connection
     for _ in range(500):
         gc.collect()
-        if files() == before:
+        if bells() == before:
             break
         threading.Event().wait(0.01)  # the thread of the abort has its last words
-    assert files() == before
+    assert bells() == before
 
 
 def test_a_worker_that_ends_a_job_after_its_loop_was_closed_says_nothing_and_goes_on(tmp_path: Path) -> None:
