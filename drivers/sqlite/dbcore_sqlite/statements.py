@@ -8,7 +8,7 @@ from typing import Any
 
 from dbcore.driver import Result
 from dbcore.errors import DbError, QueryError
-from dbcore.statements import blaming, split
+from dbcore.statements import blaming, row_shape, split
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.errors import code_of, name_of, to_error
 from dbcore_sqlite.values import encode, encode_rows
@@ -124,16 +124,17 @@ def run_one(native: Native, sql: str, params: Sequence[Any]) -> Result:
     """Run one statement, in the worker."""
     try:
         cursor = _execute(native, sql, params)
-        rows = cursor.fetchall()
+        if cursor.description is not None:
+            columns = columns_of(cursor)
+            rows = list(map(row_shape(columns), cursor))  # each tuple is gone before the next one is made
+            return Result(columns, rows, len(rows))
     except sqlite3.OperationalError as error:
         explain(native, sql, params, error)
         raise
-    if cursor.description is not None:
-        return Result(columns_of(cursor), rows, len(rows))
     count = cursor.rowcount
     if count < 0:  # all but INSERT, UPDATE, DELETE and REPLACE: the library looks at the first word
         count = _execute(native, "SELECT changes()").fetchone()[0] if look(sql).first == "WITH" else 0
-    return Result((), rows, count)
+    return Result((), [], count)
 
 
 def columns_of(cursor: sqlite3.Cursor) -> tuple[str, ...]:
