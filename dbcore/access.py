@@ -43,6 +43,7 @@ class Access(Generic[C]):
         "name",
         "observe",
         "pid",
+        "plain",
         "pool",
         "query",
         "statement_timeout",
@@ -68,6 +69,8 @@ class Access(Generic[C]):
         self.take_back_unused: Callable[[Hold[C], NotLent], None]
         self.try_lend: Callable[[Hold[C], int], bool] = self._not_running
         self.statement_timeout = config.statement_timeout
+        self.plain = config.observe is None and config.statement_timeout is None
+        """Without a timeout of its own an operation needs nothing of `run` but that its errors are made ours."""
         self.query = driver.query
         self.compile = reader(driver.syntax).compile
         self._tasks: set[asyncio.Task[Any]] = set()

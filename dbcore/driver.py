@@ -150,11 +150,15 @@ class Sharing(Generic[C]):
 
     `interrupt` stops the statement that is running now, and returns when it has ended; the others go on. It may come
     too late and hit the next one, for whichever is hit is run again.
+
+    `buses` says how many trips may be under way side by side: two where one is at the database while the other's
+    answers are taken in, one where they would be in each other's way.
     """
 
     may: Callable[[str], bool]
     run: Callable[[C, Sequence[tuple[str, Sequence[Any]]], Report], Awaitable[None]]
     interrupt: Callable[[C], Awaitable[None]]
+    buses: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,9 +116,12 @@ class Session(Hold[C], Generic[C]):
             raise self._misuse()
         if timeout is not None:
             access.check_timeout(timeout)
+        operation = access.query(native, text, values)
         self._busy = current_task(access.loop)
         try:
-            return await access.run(access.query(native, text, values), sql, timeout)
+            return await (operation if timeout is None and access.plain else access.run(operation, sql, timeout))
+        except Exception as error:
+            access.fail(error, sql)
         finally:
             self._busy = None
 

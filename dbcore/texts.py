@@ -16,13 +16,13 @@ PROVEN = 3
 LATELY = 60.0
 """Seconds for which they count after the last one."""
 BARRED = 10.0
-"""Seconds in which quick runs of a text that was slow count for nothing."""
+"""Seconds in which quick runs of a text that was slow twice within so many seconds count for nothing."""
 
 
 class Text:
     """What is known of a statement's text."""
 
-    __slots__ = ("barred_until", "may", "mean", "quick", "until", "writes")
+    __slots__ = ("barred_until", "may", "mean", "quick", "suspect_until", "until", "writes")
 
     def __init__(self, *, may: bool, writes: bool) -> None:
         self.may = may
@@ -31,12 +31,12 @@ class Text:
         self.mean = 0.0
         self.until = 0.0
         """It may ride until then, unless it is seen to be quick again."""
-        self.barred_until = 0.0
+        self.suspect_until = self.barred_until = 0.0
 
     def ran(self, seconds: float, now: float) -> None:
         """Note how long it took."""
         if seconds > QUICK:
-            self.bar(now)
+            self.was_slow(now)
         elif self.may and now >= self.barred_until:
             self.quick += 1
             if self.quick >= PROVEN:
@@ -50,10 +50,17 @@ class Text:
         elif self.until:
             self.until = now + LATELY
 
-    def bar(self, now: float) -> None:
-        """It was slow."""
+    def was_slow(self, now: float) -> None:
+        """Note that it held others up. Once may have been the machine's doing; soon after once more it is the text."""
+        if now < self.suspect_until:
+            self.bar(now)
+        self.suspect_until = now + BARRED
         self.forget()
+
+    def bar(self, now: float) -> None:
+        """Let it ride no more for a while."""
         self.barred_until = now + BARRED
+        self.forget()
 
     def forget(self) -> None:
         """It has to be seen to be quick anew."""

@@ -19,6 +19,7 @@ from threading import get_ident
 from typing import Any, Generic, TypeVar, cast
 
 from dbcore.access import UNDONE, Access, log
+from dbcore.clock import clock
 from dbcore.driver import Result, Sharing
 from dbcore.errors import DbConnectionError
 from dbcore.pool import Hold, NotLent
@@ -32,8 +33,6 @@ PATIENCE = 0.05
 """Seconds without any outcome after which the statement that is running is stopped."""
 CROWD = 3
 """Statements on connections of their own side by side before it pays to send a bus."""
-BUSES = 2
-"""One is on its way while the other's answers are taken in."""
 SEATS = 500
 TEXTS, LONGEST = 1000, 10_000
 """Texts that are remembered, and characters of the longest one."""
@@ -56,7 +55,18 @@ class _Rider:
 class _Trip:
     """One bus on its way: who is in it, how far it has come, and what to do when it does not come on."""
 
-    __slots__ = ("_arrived", "_interrupting", "_last", "_loop", "_riders", "_seen", "_spawn", "_stop_it", "_timer")
+    __slots__ = (
+        "_arrived",
+        "_interrupting",
+        "_last",
+        "_loop",
+        "_now",
+        "_riders",
+        "_seen",
+        "_spawn",
+        "_stop_it",
+        "_timer",
+    )
 
     def __init__(
         self,
@@ -70,14 +80,15 @@ class _Trip:
         self._spawn = spawn
         self._stop_it = stop_it
         self._arrived = self._seen = 0
-        self._last = loop.time()
+        self._now = clock(loop)
+        self._last = self._now()
         self._interrupting: asyncio.Task[None] | None = None
         self._timer = loop.call_later(PATIENCE, self._look)
 
     def report(self, index: int, outcome: Result | BaseException | None) -> None:
         """Tell a rider how its statement ended. See `Sharing`."""
         rider = self._riders[index]
-        now = self._loop.time()
+        now = self._now()
         took, self._last = now - self._last, now
         self._arrived = index + 1
         rider.known.rode(took, now)
@@ -94,7 +105,7 @@ class _Trip:
     def _look(self) -> None:
         """Stop the statement that is running if nothing has arrived since the last look."""
         if self._seen == self._arrived < len(self._riders) and self._interrupting is None:
-            self._riders[self._arrived].known.bar(self._loop.time())
+            self._riders[self._arrived].known.was_slow(self._now())
             self._interrupting = self._spawn(self._interrupt())
         self._seen = self._arrived
         self._timer = self._loop.call_later(PATIENCE, self._look)
@@ -128,9 +139,10 @@ class Trips(Generic[C]):
         self._sharing = sharing
         self._loop = loop
         self._thread = get_ident()
-        self._now = loop.time
+        self._now = clock(loop)
         self._texts: dict[str, Text] = {}
         self._line: list[_Rider] = []
+        self._most = sharing.buses if sharing is not None else 0
         self._buses = 0
         self._apart = 0
         """One-shot statements under way on connections of their own, and those who wait for one."""
@@ -143,11 +155,15 @@ class Trips(Generic[C]):
         `depth` says how many frames up from here the place is that asked for it.
         """
         access = self._access
+        plain = timeout is None and access.plain
         if timeout is not None:
             access.check_timeout(timeout)
         known = self._texts.get(text) or self._first_look(text)
         if known.until and (future := self._board(text, values, known, depth + 1)) is not None:
-            outcome: Any = await access.run(future, sql, timeout)
+            try:
+                outcome: Any = await (future if plain else access.run(future, sql, timeout))
+            except Exception as error:
+                access.fail(error, sql)
             if outcome is not UNDONE:
                 return cast("Result", outcome)
         hold, leave = _hold(), None
@@ -155,18 +171,21 @@ class Trips(Generic[C]):
         try:
             if known.writes or not self._try_lend(hold, depth + 1):
                 leave = await access.take(hold, None, depth + 1, writing=known.writes)
-                if known.until and self._buses < BUSES and self._apart > CROWD:
+                if known.until and self._buses < self._most and (self._line or self._apart > CROWD):
                     # Connections are scarce: this one takes along whoever comes while it is on its way.
                     leading, hold = hold, _hold()
                     outcome = await access.run(self._lead(leading, text, values, known), sql, timeout)
                     if outcome is not UNDONE:
                         return cast("Result", outcome)
                     await access.take(hold, None, depth + 1)
+            operation = access.query(hold.lent.connection, text, values)
             started = self._now()
-            result = await access.run(access.query(hold.lent.connection, text, values), sql, timeout)
+            result = await (operation if plain else access.run(operation, sql, timeout))
             now = self._now()
             known.ran(now - started, now)
             return result
+        except Exception as error:
+            access.fail(error, sql)
         finally:
             self._apart -= 1
             access.take_back(hold, AWAY)
@@ -194,7 +213,7 @@ class Trips(Generic[C]):
         if self._now() >= known.until:
             known.forget()
             return None
-        if self._buses < BUSES and not self._send_bus(depth + 1) and not self._buses:
+        if self._buses < self._most and not self._send_bus(depth + 1) and not self._buses:
             return None
         future: asyncio.Future[Any] = self._loop.create_future()
         self._line.append(_Rider(future, (text, values), known))
@@ -238,11 +257,18 @@ class Trips(Generic[C]):
             if current is not None:
                 self._access.take_back(current, AWAY)
             self._buses -= 1
-            if not self._buses:
-                for rider in self._line:
-                    if not rider.future.done():
-                        rider.future.set_result(UNDONE)
-                self._line.clear()
+            if self._line and not self._buses:
+                # Whoever was handed the connection runs before that. If it is one of ours, it takes them along: else a
+                # line at the pool that never ends would leave each bus with a single rider.
+                self._loop.call_soon(self._strand)
+
+    def _strand(self) -> None:
+        """No bus comes for those in line: they go by themselves."""
+        if not self._buses:
+            for rider in self._line:
+                if not rider.future.done():
+                    rider.future.set_result(UNDONE)
+            self._line.clear()
 
     async def _trip(self, hold: Hold[C]) -> None:
         riders = [rider for rider in self._line[:SEATS] if not rider.future.done()]

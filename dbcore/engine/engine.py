@@ -10,11 +10,11 @@ import asyncio
 import contextvars
 import logging
 import math
-import time
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Literal, TypeVar
 
+from dbcore.clock import clock
 from dbcore.config import PoolSettings, Startup
 from dbcore.driver import Hooks
 from dbcore.engine import explaining, guards, stopping
@@ -49,9 +49,7 @@ class Engine(Generic[C]):
         self.name = name
         self.log = logging.getLogger("dbcore.pool")
         self.loop = asyncio.get_running_loop()
-        # The stock loops' clock without their method around it; every other loop, a virtual one say, has its own.
-        stock = type(self.loop).time is asyncio.BaseEventLoop.time
-        self.now: Callable[[], float] = time.monotonic if stock else self.loop.time
+        self.now = clock(self.loop)
         self.phase = RUNNING
         self.books: Books[C, asyncio.Future[Slot[C]]] = Books(
             settings.min_size, settings.max_size, newest_first=settings.order == "lifo"

@@ -29,6 +29,8 @@ class Road:
         self.script.query.always(slow(0.0001))
         self.takes: dict[str, float] = {}
         """Seconds, by text."""
+        self.buses = 2
+        self.under_way = 0
         self.trips: list[list[str]] = []
         self._running: dict[int, asyncio.Future[None]] = {}
         """By the number of the connection: what stops the statement on it."""
@@ -42,7 +44,7 @@ class Road:
         return db.open(config, driver=driver, observe=observe)
 
     def _share(self, _config: db.Config[Any]) -> Sharing[FakeConnection]:
-        return Sharing(may=self._may, run=self._run, interrupt=self._interrupt)
+        return Sharing(may=self._may, run=self._run, interrupt=self._interrupt, buses=self.buses)
 
     @property
     def shared(self) -> int:
@@ -58,6 +60,15 @@ class Road:
         self, native: FakeConnection, statements: Sequence[tuple[str, Sequence[Any]]], report: Report
     ) -> None:
         self.trips.append([text for text, _ in statements])
+        self.under_way += 1
+        try:
+            await self._answer_all(native, statements, report)
+        finally:
+            self.under_way -= 1
+
+    async def _answer_all(
+        self, native: FakeConnection, statements: Sequence[tuple[str, Sequence[Any]]], report: Report
+    ) -> None:
         for index, (text, values) in enumerate(statements):
             stopped = self._running[native.id] = asyncio.get_running_loop().create_future()
             await asyncio.wait([stopped], timeout=self.takes.get(text, 0.0001))
@@ -184,13 +195,30 @@ async def test_one_that_turns_out_slow_is_stopped_and_run_on_a_connection_of_its
 
 
 @virtual
-async def test_one_that_turned_out_slow_may_ride_again_when_it_was_seen_to_be_quick_for_a_while() -> None:
+async def test_one_that_turned_out_slow_has_to_be_seen_to_be_quick_anew() -> None:
     road = Road()
     async with road.open() as database:
         await prove(database, ONE, SLOW)
         road.takes[SLOW] = 600
         await crowd(database, *[ONE] * 5, SLOW)
         road.takes.clear()
+        road.trips.clear()
+        await database.fetch_one(SLOW, [0])
+        await crowd(database, *[SLOW] * 10)
+        assert road.trips == []
+        await crowd(database, *[SLOW] * 20)
+        assert road.shared > 10
+
+
+@virtual
+async def test_one_that_turned_out_slow_twice_does_not_ride_for_a_while_however_quick_it_seems() -> None:
+    road = Road()
+    async with road.open() as database:
+        for _ in range(2):
+            await prove(database, ONE, SLOW)
+            road.takes[SLOW] = 600
+            await crowd(database, *[ONE] * 5, SLOW)
+            road.takes.clear()
         road.trips.clear()
         await prove(database, SLOW)
         await crowd(database, *[SLOW] * 20)
@@ -303,6 +331,41 @@ async def test_where_connections_are_scarce_the_one_that_gets_one_takes_others_a
         for _ in range(3):
             assert await crowd(database) == [(ONE, n) for n in range(20)]
         assert road.shared > 20
+
+
+@virtual
+@pytest.mark.parametrize("buses", [1, 2])
+async def test_a_line_at_the_pool_that_never_ends_does_not_leave_each_bus_with_a_single_rider(buses: int) -> None:
+    road = Road()
+    road.buses = buses
+    async with road.open(max_size=2) as database:
+
+        async def ask() -> None:
+            for n in range(50):
+                await database.fetch_one(ONE, [n])
+
+        await asyncio.gather(*(ask() for _ in range(20)))  # all of them come at once, with a text that nobody knows
+        assert road.shared > 700
+        assert road.shared / len(road.trips) > 6
+
+
+@virtual
+@pytest.mark.parametrize(("buses", "most"), [(1, 1), (3, 3)])
+async def test_no_more_trips_are_under_way_than_the_driver_says(buses: int, most: int) -> None:
+    road = Road()
+    road.buses = buses
+    async with road.open() as database:
+        await prove(database)
+        under_way: list[int] = []
+
+        async def ask() -> None:
+            for n in range(50):
+                await database.fetch_one(ONE, [n])
+                under_way.append(road.under_way)
+
+        await asyncio.gather(*(ask() for _ in range(20)))
+        assert max(under_way) <= most
+        assert road.shared > 700
 
 
 @virtual

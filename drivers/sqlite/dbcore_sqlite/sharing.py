@@ -163,7 +163,8 @@ async def interrupt(connection: Connection) -> None:
         await connection.trip.stop_running()
 
 
-_SHARING: Sharing[Connection] = Sharing(may=may, run=run, interrupt=interrupt)
+# One bus: two workers would fight over the GIL, for SQLite lets go of it at every row.
+_SHARING: Sharing[Connection] = Sharing(may=may, run=run, interrupt=interrupt, buses=1)
 
 
 def share(config: Config[SqliteSettings]) -> Sharing[Connection] | None:
