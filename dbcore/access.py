@@ -33,6 +33,7 @@ class Access(Generic[C]):
     """The way to one database. Inside the library only; what users hold are `Database` and `Connection`."""
 
     __slots__ = (
+        "_plain",
         "_tasks",
         "compile",
         "config",
@@ -43,7 +44,6 @@ class Access(Generic[C]):
         "name",
         "observe",
         "pid",
-        "plain",
         "pool",
         "query",
         "statement_timeout",
@@ -69,8 +69,7 @@ class Access(Generic[C]):
         self.take_back_unused: Callable[[Hold[C], NotLent], None]
         self.try_lend: Callable[[Hold[C], int], bool] = self._not_running
         self.statement_timeout = config.statement_timeout
-        self.plain = config.observe is None and config.statement_timeout is None
-        """Without a timeout of its own an operation needs nothing of `run` but that its errors are made ours."""
+        self._plain = config.observe is None and config.statement_timeout is None
         self.query = driver.query
         self.compile = reader(driver.syntax).compile
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -153,8 +152,14 @@ class Access(Generic[C]):
 
     # -- operations ----------------------------------------------------------------------------------------------------
 
-    async def run(self, operation: Awaitable[T], sql: str | None, timeout: float | None) -> T:
-        """Await one operation of the driver: bounded in time, its errors made ours, reported to `observe`."""
+    def run(self, operation: Awaitable[T], sql: str | None, timeout: float | None) -> Awaitable[T]:
+        """One operation of the driver, to be awaited: bounded in time, and reported to `observe`.
+
+        Whoever awaits it makes its errors ours, by `fail`. Nothing stands between where neither is asked for.
+        """
+        return operation if self._plain and timeout is None else self._run(operation, sql, timeout)
+
+    async def _run(self, operation: Awaitable[T], sql: str | None, timeout: float | None) -> T:
         limit = self.statement_timeout if timeout is None else timeout
         observe = self.observe
         started = asyncio.get_running_loop().time() if observe is not None else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 from dbcore.access import Access
 from dbcore.driver import Result
@@ -291,8 +291,6 @@ class Querying(ABC, Generic[C]):
         return self._access.own(QueryError(f"the statement is a {type(sql).__name__}; give its text, a str"))
 
     def _decoded(self, sql: str, into: Any, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if into is None and rows.__class__ is list and rows and isinstance(rows[0], Row):
-            return cast("list[Any]", rows)  # the driver has made them so
         try:
             return decoder(into, columns)(rows)
         except DbError as error:

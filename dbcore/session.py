@@ -116,10 +116,9 @@ class Session(Hold[C], Generic[C]):
             raise self._misuse()
         if timeout is not None:
             access.check_timeout(timeout)
-        operation = access.query(native, text, values)
         self._busy = current_task(access.loop)
         try:
-            return await (operation if timeout is None and access.plain else access.run(operation, sql, timeout))
+            return await access.run(access.query(native, text, values), sql, timeout)
         except Exception as error:
             access.fail(error, sql)
         finally:
@@ -138,6 +137,8 @@ class Session(Hold[C], Generic[C]):
         self._busy = current_task(access.loop)
         try:
             return await access.run(operation(native), sql, timeout)
+        except Exception as error:
+            access.fail(error, sql)
         finally:
             self._busy = None
 

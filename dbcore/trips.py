@@ -155,13 +155,12 @@ class Trips(Generic[C]):
         `depth` says how many frames up from here the place is that asked for it.
         """
         access = self._access
-        plain = timeout is None and access.plain
         if timeout is not None:
             access.check_timeout(timeout)
         known = self._texts.get(text) or self._first_look(text)
         if known.until and (future := self._board(text, values, known, depth + 1)) is not None:
             try:
-                outcome: Any = await (future if plain else access.run(future, sql, timeout))
+                outcome: Any = await access.run(future, sql, timeout)
             except Exception as error:
                 access.fail(error, sql)
             if outcome is not UNDONE:
@@ -178,14 +177,14 @@ class Trips(Generic[C]):
                     if outcome is not UNDONE:
                         return cast("Result", outcome)
                     await access.take(hold, None, depth + 1)
-            operation = access.query(hold.lent.connection, text, values)
             started = self._now()
-            result = await (operation if plain else access.run(operation, sql, timeout))
+            result = await access.run(access.query(hold.lent.connection, text, values), sql, timeout)
             now = self._now()
             known.ran(now - started, now)
-            return result
         except Exception as error:
             access.fail(error, sql)
+        else:
+            return result
         finally:
             self._apart -= 1
             access.take_back(hold, AWAY)

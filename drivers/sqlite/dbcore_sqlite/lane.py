@@ -111,7 +111,8 @@ class Line:
             self._timer.cancel()
         self._due = deadline
         # The timer may outlast those that it was set for, and must not keep a pool that nobody refers to any more.
-        self._timer = loop.call_at(deadline, _expire, weakref.ref(self))
+        this: weakref.ref[Line] = weakref.ref(self)
+        self._timer = loop.call_at(deadline, _expire, this)
 
     def expire(self) -> None:
         """Fail those whose time is up, and set the timer for the next."""

@@ -14,6 +14,7 @@ from dbcore_sqlite.transactions import commit, rollback, transaction_status
 from sqlite_pools import begin_write, count, numbers, one_connection, run, value
 
 from dbcore.errors import ConstraintError, QueryError, TransactionError
+from dbcore.statements import row_shape
 
 
 async def test_a_query_gives_columns_rows_and_their_number(tmp_path: Path) -> None:
@@ -44,9 +45,10 @@ async def test_the_count_of_a_write_behind_with_is_right(tmp_path: Path) -> None
         assert (result.rows, result.count) == ([], 2)
 
 
-async def test_rows_are_plain_tuples(tmp_path: Path) -> None:
+async def test_rows_are_made_at_once_as_users_get_them(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
-        assert type((await run(connection, "SELECT 1")).rows[0]) is tuple
+        result = await run(connection, "SELECT 1 AS one, 2 AS two")
+        assert type(result.rows[0]) is row_shape(("one", "two"))
 
 
 async def test_a_batch_gives_a_result_for_each_statement(tmp_path: Path) -> None:
