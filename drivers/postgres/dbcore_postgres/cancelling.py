@@ -128,4 +128,3 @@ async def _skip_copy(connection: Connection) -> None:
             return
         if size == 0:
             await ready(connection)
-            connection.pgconn.consume_input()

@@ -15,6 +15,7 @@ from psycopg.rows import tuple_row
 
 from dbcore.driver import ServerInfo, TransactionStatus
 from dbcore.errors import DbConnectionError, TransactionError
+from dbcore_postgres.ear import Ear
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.values import ADAPTERS
 
@@ -96,6 +97,9 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """Its COMMIT was sent: if the connection is lost now, nobody knows what became of it."""
         self.waiter: asyncio.Future[None] | None = None
         """What the statement that is under way waits for."""
+        self.eager = False
+        """It wants to be woken by whatever can be read, and not by a whole result alone."""
+        self.ear = Ear(pgconn.socket)
         self.cleaning: asyncio.Future[None] | None = None
         """Done when a statement that was cancelled has been ended."""
         self.trip: SharedTrip | None = None
@@ -118,6 +122,23 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """Return the parameters of the session that psycopg's loaders go by; they read them when they are made."""
         status = self.pgconn.parameter_status
         return status(b"TimeZone"), status(b"DateStyle"), status(b"IntervalStyle")
+
+    def hear(self) -> None:
+        """Read what there is to be read, and wake the statement that waits for it. Runs in the event loop."""
+        waiter = self.waiter
+        if waiter is None or waiter.done():
+            return  # woken already; it has its turn before the loop asks again
+        try:
+            self.pgconn.consume_input()
+            if self.eager or not self.pgconn.is_busy():
+                waiter.set_result(None)
+        except psycopg.OperationalError as error:
+            waiter.set_exception(error)
+
+    async def close(self) -> None:
+        """As psycopg's."""
+        self.ear.close()
+        await super().close()
 
     def has_input(self) -> bool:
         """Say whether something can be read, without waiting and without reading it."""
@@ -198,11 +219,10 @@ def abort(connection: Connection) -> None:
             own.shutdown(socket.SHUT_RDWR)
         return
     waiter, connection.waiter = connection.waiter, None
+    connection.ear.close()
     if waiter is not None and not waiter.get_loop().is_closed():
         # Also if it was woken and has not run yet: a number that the loop still watches must not be given back.
-        loop = waiter.get_loop()
-        loop.remove_reader(connection.pgconn.socket)
-        loop.remove_writer(connection.pgconn.socket)
+        waiter.get_loop().remove_writer(connection.pgconn.socket)
         if not waiter.done():
             waiter.set_exception(psycopg.OperationalError("the connection was dropped"))
     connection.pgconn.finish()

@@ -77,7 +77,7 @@ class SharedTrip:
             connection.chunked = False
             pgconn.send_query_params(b"", None)
             self._fly(_CHORE)
-        asyncio.get_running_loop().add_reader(pgconn.socket, self._readable)
+        connection.ear.listen(self._readable)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -251,10 +251,9 @@ class SharedTrip:
         # `abort` did the rest already: the number of the file may be somebody else's by now.
         if connection.waiter is self.ended:
             connection.waiter = None
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._pgconn.socket)
+            connection.ear.hush()
             if self._writing:
-                loop.remove_writer(self._pgconn.socket)
+                asyncio.get_running_loop().remove_writer(self._pgconn.socket)
 
     async def stop_running(self) -> None:
         """Stop the statement that runs, as far as is known here; return when it has been reported."""

@@ -19,21 +19,23 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 async def ready(connection: Connection, *, writing: bool = False) -> None:
-    """Wait until something can be read, or with `writing` read or written."""
+    """Wait until a whole result was read, or with `writing` until something was read or can be written."""
     loop = asyncio.get_running_loop()
-    file = connection.pgconn.socket
     waiter: asyncio.Future[None] = loop.create_future()
     connection.waiter = waiter
-    loop.add_reader(file, _wake, waiter)
+    connection.eager = writing
+    connection.ear.listen(connection.hear)
+    file = -1
     if writing:
+        file = connection.pgconn.socket
         loop.add_writer(file, _wake, waiter)
     try:
         await waiter
     finally:
-        # `abort` took both away already: the number of the file may be somebody else's by now.
+        # `abort` saw to all this already: the number of the file may be somebody else's by now.
         if connection.waiter is waiter:
             connection.waiter = None
-            loop.remove_reader(file)
+            connection.ear.hush()
             if writing:
                 loop.remove_writer(file)
 
@@ -43,7 +45,6 @@ async def flush(connection: Connection) -> None:
     pgconn = connection.pgconn
     while pgconn.flush():
         await ready(connection, writing=True)
-        pgconn.consume_input()
 
 
 async def receive(connection: Connection) -> PGresult | None:
@@ -51,5 +52,4 @@ async def receive(connection: Connection) -> PGresult | None:
     pgconn = connection.pgconn
     while pgconn.is_busy():
         await ready(connection)
-        pgconn.consume_input()
     return pgconn.get_result()

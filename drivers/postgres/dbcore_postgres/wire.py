@@ -68,7 +68,6 @@ async def collect(connection: Connection, *, hasty: bool = False) -> list[PGresu
         while True:
             while pgconn.is_busy():
                 await ready(connection)
-                pgconn.consume_input()
             result = pgconn.get_result()
             if result is None:
                 break

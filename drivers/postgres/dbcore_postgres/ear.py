@@ -1,0 +1,82 @@
+"""Hearing when a connection has something to read, without telling the event loop anew for each statement.
+
+The loop watches a duplicate of the socket, from the first statement on: to be told, and told to stop, is a tenth of
+what a short statement costs. A duplicate, because libpq closes its own file by itself when a connection is lost, and
+the loop would go on watching a number that is somebody else's by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Callable
+
+__all__ = ["Ear"]
+
+
+class Ear:
+    """Listens to one connection. Must be closed before the connection is."""
+
+    __slots__ = ("__weakref__", "_file", "_hear", "_loop")
+
+    def __init__(self, socket: int) -> None:
+        self._file = os.dup(socket)
+        self._hear: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop, while it watches."""
+
+    def listen(self, hear: Callable[[], None]) -> None:
+        """Call `hear`, until `hush`, whenever something can be read; it has to read it."""
+        self._hear = hear
+        if self._loop is None:
+            # A connection that nobody refers to any more must not live on for what might be read.
+            this: weakref.ref[Ear] = weakref.ref(self)
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._file, _heard, this)
+
+    def hush(self) -> None:
+        """Call nobody. The loop goes on watching until there is something that nobody wants to read."""
+        self._hear = None
+
+    def heard(self) -> None:
+        """Pass it on. Runs in the event loop."""
+        if self._hear is not None:
+            self._hear()
+        elif self._loop is not None:  # a notice, a goodbye, or what psycopg itself has asked for
+            self._loop.remove_reader(self._file)
+            self._loop = None
+
+    def close(self) -> None:
+        """Stop watching for good. May be called from any thread, with the event loop closed, and twice."""
+        file, self._file = self._file, -1
+        loop, self._loop = self._loop, None
+        self._hear = None
+        if file < 0:
+            return
+        if loop is None or loop.is_closed():
+            os.close(file)
+        elif _running_loop() is loop:
+            _shut(loop, file)
+        else:
+            loop.call_soon_threadsafe(_shut, loop, file)
+
+    __del__ = close
+
+
+def _heard(ear: weakref.ref[Ear]) -> None:
+    alive = ear()
+    if alive is not None:
+        alive.heard()
+
+
+def _shut(loop: asyncio.AbstractEventLoop, file: int) -> None:
+    loop.remove_reader(file)
+    os.close(file)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,145 @@
+"""What the event loop watches: one duplicate of each socket, and nothing of a connection that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from dbcore_postgres.connection import abort
+from dbcore_postgres.ear import Ear
+from dbcore_postgres.statements import query
+from postgres_connections import backend, connected, failure, rows, until
+
+from dbcore.errors import DbConnectionError
+
+
+@contextmanager
+def watched() -> Generator[set[int]]:
+    """The files that the event loop watches, beside those that it watched before."""
+    loop: Any = asyncio.get_running_loop()
+    found: set[int] = set()
+    add, remove = loop.add_reader, loop.remove_reader
+
+    def add_reader(file: int, *args: Any) -> None:
+        assert file not in found, "it is told once"
+        found.add(file)
+        add(file, *args)
+
+    def remove_reader(file: int) -> bool:
+        found.discard(file)
+        return bool(remove(file))
+
+    loop.add_reader, loop.remove_reader = add_reader, remove_reader
+    try:
+        yield found
+    finally:
+        del loop.add_reader, loop.remove_reader
+
+
+async def test_the_loop_is_told_once_for_many_statements(postgres_url: str) -> None:
+    with watched() as files:
+        async with connected(postgres_url) as (_, connection):
+            for number in range(5):
+                assert await rows(connection, "SELECT $1::int", number) == [(number,)]
+            assert len(files) == 1
+            assert connection.pgconn.socket not in files
+        assert not files
+
+
+async def test_what_comes_while_nobody_listens_keeps_the_loop_from_nothing(postgres_url: str) -> None:
+    with watched() as files:
+        async with connected(postgres_url) as (_, admin), connected(postgres_url) as (hooks, connection):
+            await rows(connection, "LISTEN news")
+            assert len(files) == 1
+            await rows(admin, "NOTIFY news")
+
+            async def unheard() -> bool:
+                return len(files) == 1 and not hooks.is_usable(connection)
+
+            await until(unheard)  # the other one's alone: a file with something unread would wake the loop for ever
+            assert await rows(connection, "SELECT 1") == [(1,)]
+
+
+async def test_psycopgs_own_interface_and_the_drivers_take_turns(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for number in range(3):
+            assert await rows(connection, "SELECT $1::int", number) == [(number,)]
+            cursor = await connection.execute("SELECT $1::int", (number,))
+            assert await cursor.fetchone() == (number,)
+
+
+async def test_a_server_that_ends_the_session_leaves_nothing_that_is_watched(postgres_url: str) -> None:
+    with watched() as files:
+        async with connected(postgres_url) as (_, admin), connected(postgres_url) as (hooks, connection):
+            pid = await backend(connection)
+            await rows(admin, "SELECT pg_terminate_backend($1, 5000)", pid)
+
+            async def gone() -> bool:
+                return len(files) == 1 and not hooks.is_usable(connection)
+
+            await until(gone)
+            assert isinstance(await failure(query(connection, "SELECT 1", ())), DbConnectionError)
+            abort(connection)
+            assert len(files) == 1
+
+
+@pytest.mark.parametrize("way", ["close", "abort"])
+async def test_a_connection_that_ends_takes_its_duplicate_along(postgres_url: str, way: str) -> None:
+    with watched() as files:
+        async with connected(postgres_url) as (_, connection):
+            await rows(connection, "SELECT 1")
+            (file,) = files
+            if way == "close":
+                await connection.close()
+            else:
+                abort(connection)
+            assert not files
+            with pytest.raises(OSError, match="Bad file"):
+                socket.socket(fileno=file)
+
+
+def ears() -> tuple[Ear, socket.socket]:
+    ours, theirs = socket.socketpair()
+    with ours:
+        return Ear(ours.fileno()), theirs
+
+
+async def test_an_ear_that_nobody_refers_to_is_not_kept_by_the_loop() -> None:
+    ear, theirs = ears()
+    with theirs, watched() as files:
+        ear.listen(lambda: None)
+        del ear
+        gc.collect()
+        assert not files
+        assert theirs.recv(1) == b"", "the duplicate is closed"
+
+
+async def test_an_ear_can_be_closed_in_another_thread() -> None:
+    ear, theirs = ears()
+    with theirs, watched() as files:
+        ear.listen(lambda: None)
+        thread = threading.Thread(target=ear.close)
+        thread.start()
+        await asyncio.to_thread(thread.join)
+        await asyncio.sleep(0)
+        assert not files
+        assert theirs.recv(1) == b""
+        ear.close()
+
+
+def test_an_ear_can_be_closed_when_its_loop_is() -> None:
+    async def listen() -> tuple[Ear, socket.socket]:
+        ear, theirs = ears()
+        ear.listen(lambda: None)
+        return ear, theirs
+
+    ear, theirs = asyncio.run(listen())
+    with theirs:
+        ear.close()
+        assert theirs.recv(1) == b""
