@@ -123,6 +123,12 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         status = self.pgconn.parameter_status
         return status(b"TimeZone"), status(b"DateStyle"), status(b"IntervalStyle")
 
+    def follow_styles(self) -> None:
+        """Look in which styles the server writes from now on."""
+        styles = self.read_styles()
+        if styles != self.styles:
+            self.styles, self.transformer = styles, Transformer(self)
+
     def hear(self) -> None:
         """Read what there is to be read, and wake the statement that waits for it. Runs in the event loop."""
         waiter = self.waiter

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
 from dbcore.statements import row_shape
@@ -37,13 +36,10 @@ def format_of(connection: Connection, result: PGresult) -> int:
 
 
 def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Turn a result into rows, at once those that users get.
+    """Turn a result into rows, at once those that users get, in the styles that the connection was found to have last.
 
     Raises `DecodeError` for a value that has no form in Python.
     """
-    styles = connection.read_styles()
-    if styles != connection.styles:
-        connection.styles, connection.transformer = styles, Transformer(connection)
     transformer = connection.transformer
     count = result.ntuples
     try:

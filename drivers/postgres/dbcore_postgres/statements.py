@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
-__all__ = ["Trip", "batch", "bind", "execute_many", "query", "result_of", "script"]
+__all__ = ["Trip", "batch", "bind", "execute_many", "query", "read", "script"]
 
 T = TypeVar("T")
 
@@ -272,6 +272,12 @@ def _recover(connection: Connection, error: psycopg.Error) -> bool:
 
 def result_of(connection: Connection, result: PGresult, seen: Seen | None) -> Result:
     """Turn what the server sent into a `Result`. `seen`: what is known of the prepared statement that it comes from."""
+    connection.follow_styles()
+    return read(connection, result, seen)
+
+
+def read(connection: Connection, result: PGresult, seen: Seen | None) -> Result:
+    """The same, where somebody has seen to the styles."""
     if result.status != TUPLES_OK:
         return Result((), [], result.command_tuples or 0)
     columns = seen.columns if seen is not None else None

@@ -61,6 +61,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
                 continue
             if columns is None:
                 columns = columns_of(result)
+            connection.follow_styles()
             rows += rows_of(connection, result, columns)
             if len(rows) >= size:
                 yield Result(columns, rows, len(rows))

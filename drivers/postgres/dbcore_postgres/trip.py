@@ -20,7 +20,7 @@ from dbcore_postgres.connection import OK, RETIRED, Connection
 from dbcore_postgres.errors import is_stale
 from dbcore_postgres.libpq import send_sync
 from dbcore_postgres.prepared import Key, Seen
-from dbcore_postgres.statements import bind, result_of
+from dbcore_postgres.statements import bind, read
 from dbcore_postgres.wire import FATAL, SYNC, refusal
 
 if TYPE_CHECKING:
@@ -180,6 +180,7 @@ class SharedTrip:
         pgconn, flying = self._pgconn, self._flying
         is_busy, get_result = pgconn.is_busy, pgconn.get_result
         answer = self._answer
+        self._connection.follow_styles()  # no statement that may go along changes them
         while flying and not is_busy():
             result = get_result()
             if result is None:
@@ -202,7 +203,7 @@ class SharedTrip:
         connection = self._connection
         if answer.status != FATAL:
             try:
-                outcome: Outcome = result_of(connection, answer, seen)
+                outcome: Outcome = read(connection, answer, seen)
             except Exception as error:  # whatever a loader raises: the neighbours have no part in it
                 outcome = error
             self._done(number, outcome)
