@@ -403,31 +403,48 @@ async def test_two_processes_that_write_at_once_lose_no_update(tmp_path: Path) -
         assert await value(connection, "SELECT n FROM numbers") == 200
 
 
-async def test_the_lane_goes_on_while_the_commit_is_under_way(tmp_path: Path) -> None:
-    commits, released = threading.Event(), threading.Event()
+class Held:
+    """A COMMIT that has begun, in the worker, and goes on when it is told to."""
 
-    def hold(text: str) -> None:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._begun, self._released = threading.Event(), threading.Event()
+
+    def _stop(self, text: str) -> None:
         if text == "COMMIT":
-            commits.set()
-            released.wait()
+            self._begun.set()
+            self._released.wait()
 
+    async def begun(self) -> asyncio.Task[None]:
+        self._connection.native.set_trace_callback(self._stop)
+        task = asyncio.create_task(commit(self._connection))
+        await asyncio.to_thread(self._begun.wait)
+        return task
+
+    def release(self) -> None:
+        self._released.set()
+
+    def forget(self) -> None:
+        self._connection.native.set_trace_callback(None)
+
+
+async def test_the_lane_goes_on_while_the_commit_is_under_way(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
         await numbers(one)
         await begin_write(one)
         await run(one, "INSERT INTO numbers VALUES (1)")
-        one.native.set_trace_callback(hold)
-        first = asyncio.create_task(commit(one))
-        await asyncio.to_thread(commits.wait)
+        held_up = Held(one)
+        first = await held_up.begun()
         assert one.lane.owner is None
         await begin_write(other)
         second = asyncio.create_task(run(other, "INSERT INTO numbers SELECT n + 1 FROM numbers"))
         await asyncio.sleep(0)
         assert other.job is not None
         assert not other.job.started, "it stands behind the COMMIT"
-        released.set()
+        held_up.release()
         await first
         await second
-        one.native.set_trace_callback(None)
+        held_up.forget()
         await commit(other)
         assert await value(one, "SELECT sum(n) FROM numbers") == 3
 
@@ -450,28 +467,20 @@ async def test_a_commit_that_fails_does_not_hurt_the_writer_behind_it(tmp_path: 
 
 
 async def test_a_transaction_that_was_begun_behind_a_commit_can_be_cancelled_there(tmp_path: Path) -> None:
-    commits, released = threading.Event(), threading.Event()
-
-    def hold(text: str) -> None:
-        if text == "COMMIT":
-            commits.set()
-            released.wait()
-
     async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
         await numbers(one)
         await begin_write(one)
         await run(one, "INSERT INTO numbers VALUES (1)")
-        one.native.set_trace_callback(hold)
-        first = asyncio.create_task(commit(one))
-        await asyncio.to_thread(commits.wait)
+        held_up = Held(one)
+        first = await held_up.begun()
         await begin_write(other)
         second = asyncio.create_task(run(other, "INSERT INTO numbers VALUES (2)"))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.sleep(0)
-        released.set()
+        held_up.release()
         await first
-        one.native.set_trace_callback(None)
+        held_up.forget()
         with pytest.raises(asyncio.CancelledError):
             await second
         await rollback(other)
@@ -480,24 +489,16 @@ async def test_a_transaction_that_was_begun_behind_a_commit_can_be_cancelled_the
 
 
 async def test_without_wal_the_lane_is_kept_until_the_commit_is_through(tmp_path: Path) -> None:
-    commits, released = threading.Event(), threading.Event()
-
-    def hold(text: str) -> None:
-        if text == "COMMIT":
-            commits.set()
-            released.wait()
-
     async with sqlite_pool(tmp_path, journal_mode="delete") as pool, held(pool) as one:
         await numbers(one)
         await begin_write(one)
         await run(one, "INSERT INTO numbers VALUES (1)")
-        one.native.set_trace_callback(hold)
-        task = asyncio.create_task(commit(one))
-        await asyncio.to_thread(commits.wait)
+        held_up = Held(one)
+        task = await held_up.begun()
         assert one.lane.owner is one
-        released.set()
+        held_up.release()
         await task
-        one.native.set_trace_callback(None)
+        held_up.forget()
         assert one.lane.owner is None
 
 
