@@ -11,6 +11,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 
 __all__ = ["Ear"]
 
@@ -30,10 +31,14 @@ class Ear:
         """Call `hear`, until `hush`, whenever something can be read; it has to read it."""
         self._hear = hear
         if self._loop is None:
-            # A connection that nobody refers to any more must not live on for what might be read.
-            this: weakref.ref[Ear] = weakref.ref(self)
-            self._loop = asyncio.get_running_loop()
-            self._loop.add_reader(self._file, _heard, this)
+            self._watch()
+
+    def _watch(self) -> None:
+        # Weakly, and in no context: neither a connection that nobody refers to any more nor what belongs to the caller
+        # must live on for what might be read.
+        this: weakref.ref[Ear] = weakref.ref(self)
+        self._loop = asyncio.get_running_loop()
+        Context().run(self._loop.add_reader, self._file, _heard, this)
 
     def hush(self) -> None:
         """Call nobody. The loop goes on watching until there is something that nobody wants to read."""
@@ -41,11 +46,19 @@ class Ear:
 
     def heard(self) -> None:
         """Pass it on. Runs in the event loop."""
+        loop = self._loop
+        if loop is not None and (self._hear is None or not isinstance(loop, asyncio.SelectorEventLoop)):
+            # Nobody listens: a notice, a goodbye, or what psycopg itself has asked for. Or another kind of loop: uvloop
+            # tells of a broken connection once, and never again until it is told anew.
+            loop.remove_reader(self._file)
+            self._loop = None
         if self._hear is not None:
             self._hear()
-        elif self._loop is not None:  # a notice, a goodbye, or what psycopg itself has asked for
-            self._loop.remove_reader(self._file)
-            self._loop = None
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._hear is not None and self._loop is None:
+            self._watch()
 
     def close(self) -> None:
         """Stop watching for good. May be called from any thread, with the event loop closed, and twice."""
@@ -56,10 +69,13 @@ class Ear:
             return
         if loop is None or loop.is_closed():
             os.close(file)
-        elif _running_loop() is loop:
+        elif _running_loop() is loop or not loop.is_running():
             _shut(loop, file)
         else:
-            loop.call_soon_threadsafe(_shut, loop, file)
+            try:
+                loop.call_soon_threadsafe(_shut, loop, file)
+            except RuntimeError:  # closed by now
+                os.close(file)
 
     __del__ = close
 

@@ -6,8 +6,10 @@ import asyncio
 import gc
 import socket
 import threading
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -143,3 +145,73 @@ def test_an_ear_can_be_closed_when_its_loop_is() -> None:
     with theirs:
         ear.close()
         assert theirs.recv(1) == b""
+
+
+async def test_a_loop_that_tells_only_once_is_told_anew_each_time() -> None:
+    """Uvloop does so when a connection is broken."""
+
+    class Once:
+        def __init__(self) -> None:
+            self.callback: Any = None
+            self.told = 0
+
+        def add_reader(self, _: int, callback: Any, *args: Any) -> None:
+            self.callback = lambda: callback(*args)
+            self.told += 1
+
+        def remove_reader(self, _: int) -> None:
+            self.callback = None
+
+        def is_closed(self) -> bool:
+            return True
+
+    loop = Once()
+    ear, theirs = ears()
+    heard: list[int] = []
+    with theirs, pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dbcore_postgres.ear.asyncio.get_running_loop", lambda: loop)
+        ear.listen(lambda: heard.append(loop.told))
+        for _ in range(3):
+            loop.callback()
+        assert heard == [1, 2, 3]
+        ear.hush()
+        loop.callback()
+        assert loop.callback is None
+        ear.close()
+
+
+def test_an_ear_can_be_closed_when_its_loop_stands_still() -> None:
+    async def listen() -> tuple[Ear, socket.socket]:
+        ear, theirs = ears()
+        ear.listen(lambda: None)
+        return ear, theirs
+
+    loop = asyncio.new_event_loop()
+    try:
+        ear, theirs = loop.run_until_complete(listen())
+        with theirs:
+            ear.close()
+            assert theirs.recv(1) == b""
+    finally:
+        loop.close()
+
+
+async def test_an_ear_keeps_nothing_of_the_context_in_which_it_began_to_listen() -> None:
+    class Request:
+        pass
+
+    current: ContextVar[Request] = ContextVar("current")
+
+    async def ask() -> weakref.ref[Request]:
+        request = Request()
+        current.set(request)
+        ear.listen(lambda: None)
+        return weakref.ref(request)
+
+    ear, theirs = ears()
+    with theirs:
+        request = await asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        gc.collect()
+        assert request() is None
+        ear.close()

@@ -12,6 +12,7 @@ import os
 import sys
 from collections import deque
 from contextlib import suppress
+from contextvars import Context
 from typing import Protocol
 
 __all__ = ["Bell"]
@@ -42,13 +43,16 @@ class Bell:
         """One more worker will ring."""
         self._ringers += 1
         if self._ringers == 1 and sys.platform == "linux":
-            file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            try:
-                self._loop.add_reader(file, self._heard)
-            except NotImplementedError:  # a loop that watches no files
-                os.close(file)
-            else:
-                self._file = file
+            with suppress(OSError):  # no file is to be had: it goes without
+                self._hang(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+
+    def _hang(self, file: int) -> None:
+        try:
+            Context().run(self._loop.add_reader, file, self._heard)  # nothing of the caller's lives on with the bell
+        except NotImplementedError:  # a loop that watches no files
+            os.close(file)
+        else:
+            self._file = file
 
     def _heard(self) -> None:
         os.eventfd_read(self._file)

@@ -79,6 +79,8 @@ class Connection(aiosqlite.Connection):
         """The session was changed in a way that only a new connection is free of."""
         self.touched = False
         """The native connection was in other hands."""
+        self.handed_out = False
+        """Since its last reset somebody may have sent something to aiosqlite's own thread."""
         self.broken = False
         self._aborted = False
         self._given_up = threading.Event()
@@ -130,16 +132,18 @@ class Connection(aiosqlite.Connection):
         """
         if self.ending is not None:
             await self.quiet()
+        if self.handed_out:
+            await self._native_done()
         if self.parted:
             raise _closed()
+        writes = self.lane.owner is self
+        worker = self.home.writer if writes else self.worker
+        last = last and writes and not self.handed_out and not self.streams
         future: asyncio.Future[Any] = self.loop.create_future()
-        self.job = job = Job(self.native, work, arguments, self.pending, future, interruptible=interruptible)
-        if self.lane.owner is not self:
-            self.worker.submit(job)
-        else:
-            self.home.writer.submit(job)
-            if last:
-                self.lane.give(self)
+        self.job = job = Job(self.native, work, arguments, self.pending, future, interruptible=interruptible, last=last)
+        worker.submit(job)
+        if last:
+            self.lane.give(self)
         try:
             return await future
         except asyncio.CancelledError:
@@ -159,6 +163,18 @@ class Connection(aiosqlite.Connection):
         finally:
             if job.begun:
                 self.pending = ()
+
+    async def _native_done(self) -> None:
+        """Wait for what was sent to aiosqlite's own thread, cancelled or not.
+
+        Two threads inside of one connection could wait for each other: one has SQLite's lock and wants the GIL, the
+        other one the GIL and wants SQLite's lock.
+        """
+        try:
+            await self.execute_fetchall("SELECT 1 WHERE 0")  # no row: its user may have set a row factory
+        except (ValueError, sqlite3.Error) as error:
+            if not self.is_open:
+                raise _closed() from error
 
     async def work(self, work: Callable[..., Any], *arguments: Any, ends: bool = False) -> Any:
         """Run work that is done whole or not at all, and wait for locks that other processes hold.

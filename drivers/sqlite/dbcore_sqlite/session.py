@@ -42,6 +42,7 @@ def is_clean(connection: Connection) -> bool:
 def touch(connection: Connection) -> None:
     """Note that the native connection is in other hands."""
     connection.touched = connection.home.reset != "transaction"
+    connection.handed_out = True
 
 
 async def ping(connection: Connection) -> None:
@@ -69,6 +70,8 @@ async def reset(connection: Connection) -> None:
     connection.begun = ""
     connection.pending = ()
     connection.failed = connection.changed = connection.touched = False
+    if whole:
+        connection.handed_out = False
     connection.settle()
 
 

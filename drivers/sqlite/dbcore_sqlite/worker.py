@@ -49,6 +49,7 @@ class Job:
         "ended",
         "future",
         "interruptible",
+        "last",
         "started",
     )
 
@@ -61,6 +62,7 @@ class Job:
         future: asyncio.Future[Any],
         *,
         interruptible: bool,
+        last: bool = False,
     ) -> None:
         self._native = native
         self._work = work
@@ -72,6 +74,8 @@ class Job:
         """The transaction that `begin` opens is open."""
         self.future = future
         self.interruptible = interruptible
+        self.last = last
+        """The next writer stands behind it already, so it must leave no transaction open."""
         self.cancelled = False
         """Nobody wants the result any more. An interrupt hits nothing before the job has started, this does."""
         self.started = False
@@ -82,6 +86,8 @@ class Job:
         native = self._native
         try:
             if self.cancelled and self.interruptible:
+                if self.last and native.in_transaction:
+                    native.execute("ROLLBACK")
                 raise sqlite3.OperationalError("cancelled before it began")  # noqa: TRY301  # as one that is interrupted
             self.started = True
             if self.begin:
@@ -89,6 +95,9 @@ class Job:
                     native.execute(text)
                 self.begun = True
             self._result = self._work(native, *self._arguments)
+        except StopIteration as error:  # no future takes one
+            self._error = RuntimeError("a job raised StopIteration")
+            self._error.__cause__ = error
         except BaseException as error:  # it is the caller's, and the worker lives on
             self._error = error
         finally:

@@ -15,6 +15,7 @@ from dbcore_sqlite.bell import Bell
 from dbcore_sqlite.connecting import connect
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.pool import make_home
+from dbcore_sqlite.session import reset, touch
 from dbcore_sqlite.worker import Job, Native
 from sqlite_pools import SLOW, held, numbers, one_connection, run, sqlite_config, sqlite_pool, under_way, value
 
@@ -35,7 +36,7 @@ def bells() -> int:
 class WatchesNoFiles(asyncio.SelectorEventLoop):
     """As the event loop of Windows."""
 
-    def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> NoReturn:
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> NoReturn:  # type: ignore[override]  # takes anything
         raise NotImplementedError
 
 
@@ -233,3 +234,89 @@ async def test_an_interrupted_statement_wakes_nobody_but_its_own_caller(tmp_path
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await value(other, "SELECT 1") == 1
+
+
+async def test_a_commit_that_was_cancelled_before_it_began_leaves_nothing_open_for_who_stands_behind_it(
+    tmp_path: Path,
+) -> None:
+    def commit(native: Native) -> None:
+        native.execute("COMMIT")
+
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        connection.native.execute("BEGIN IMMEDIATE")
+        future = connection.loop.create_future()
+        job = Job(connection.native, commit, (), (), future, interruptible=True, last=True)
+        job.cancelled = True
+        job.run()
+        future.cancel()
+        assert not connection.native.in_transaction
+
+
+async def test_statements_wait_for_what_was_sent_to_aiosqlites_own_thread(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        began, released = threading.Event(), threading.Event()
+
+        def wait() -> int:
+            began.set()
+            return int(released.wait())
+
+        touch(connection)
+        connection.native.create_function("wait", 0, wait)
+        left = asyncio.create_task(connection.execute_fetchall("SELECT wait()"))
+        await asyncio.to_thread(began.wait)
+        left.cancel()
+        ours = asyncio.create_task(value(connection, "SELECT 7"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert connection.job is None, "two threads inside of one connection could wait for each other"
+        released.set()
+        assert await ours == 7
+
+
+async def test_a_reset_waits_for_what_was_sent_to_aiosqlites_own_thread_and_ends_the_waiting(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        touch(connection)
+        assert connection.handed_out
+        await reset(connection)
+        assert not connection.handed_out
+
+
+async def test_a_write_that_finds_no_thread_for_the_writer_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "dbcore-sqlite main writer":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async with one_connection(tmp_path) as connection:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await numbers(connection)
+        assert connection.is_quiet
+        assert connection.lane.owner is None
+        await numbers(connection)
+
+
+async def test_a_bell_goes_without_a_file_when_there_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> NoReturn:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("os.eventfd", refuse, raising=False)
+    async with one_connection(tmp_path) as connection:
+        assert await value(connection, "SELECT 7") == 7
+
+
+async def test_a_job_may_raise_what_no_future_takes(tmp_path: Path) -> None:
+    def work(_: Native) -> NoReturn:
+        raise StopIteration
+
+    async with one_connection(tmp_path) as connection:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await connection.run(work)
