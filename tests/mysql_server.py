@@ -89,6 +89,7 @@ class Server(PrivateServer):
     def _command(self) -> list[str | Path]:
         options = {
             "datadir": str(self.folder / "data"),
+            "tmpdir": str(self.folder / "data"),  # one that starts clears it, and several are beside each other
             "socket": str(self.socket),
             "pid-file": str(self.folder / "pid"),
             "port": str(self.port),

@@ -6,6 +6,7 @@ import asyncio
 import os
 import select
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -145,6 +146,12 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """As psycopg's."""
         self.ear.close()
         await super().close()
+
+    def __del__(self, *_: Any) -> None:
+        """Let go of the server when nobody refers to the connection any more; the pool has warned about itself."""
+        with suppress(AttributeError):  # it was never made to its end
+            self.ear.close()
+            self.pgconn.finish()
 
     def has_input(self) -> bool:
         """Say whether something can be read, without waiting and without reading it."""

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from dbcore_postgres.connection import abort
+from dbcore_postgres.connection import OK, Connection, abort
 from dbcore_postgres.ear import Ear
 from dbcore_postgres.statements import query
 from postgres_connections import backend, connected, failure, rows, until
@@ -215,3 +215,20 @@ async def test_an_ear_keeps_nothing_of_the_context_in_which_it_began_to_listen()
         gc.collect()
         assert request() is None
         ear.close()
+
+
+async def test_a_connection_that_nobody_refers_to_lets_go_of_the_server(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, admin):
+        async with connected(postgres_url) as (_, kept):
+            pgconn = kept.pgconn
+            await rows(kept, "SELECT 1")
+            twin = Connection(pgconn)
+            pid = await backend(kept)
+            del twin
+            gc.collect()
+            assert pgconn.status != OK
+
+        async def gone() -> bool:
+            return not await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid)
+
+        await until(gone)
