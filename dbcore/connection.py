@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from dbcore.access import Access
 from dbcore.driver import Isolation, Result
 from dbcore.errors import UsageError
 from dbcore.places import frame_at
@@ -28,12 +27,8 @@ class Connection(Session[C], Querying[C], Generic[C]):
 
     __slots__ = ("_timeout",)
 
-    def __init__(self, access: Access[C], timeout: float | None = None) -> None:
-        # Not by super(): that call would be a tenth of an empty checkout.
-        self._access = access
-        self._timeout = timeout
-        self._native = None
-        self.lent = BEFORE
+    _timeout: float | None
+    """For the checkout; set, with the others that a `Session` is made with, by `Database.connection`."""
 
     async def __aenter__(self) -> Self:
         if self.lent is not BEFORE:

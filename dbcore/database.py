@@ -151,7 +151,7 @@ class Database(Querying[Any]):
         `timeout` in seconds covers waiting, connecting and checking; `None` means `pool.checkout_timeout`. Raises
         `PoolTimeout`, `PoolExhausted`, `PoolDeadlock`, `PoolClosed`, or what the connect failed with.
         """
-        # As the constructor, whose call would be a thirtieth of an empty checkout.
+        # Made here, for the call of a constructor would be a thirtieth of an empty checkout.
         connection = _new(Connection)
         connection._access = self._access
         connection._timeout = timeout
@@ -179,7 +179,7 @@ class Database(Querying[Any]):
         See `Connection.transaction`. `timeout` in seconds is for the connection, and for the writers in front where
         the database has one writer at a time.
         """
-        return Connection(self._access, timeout).pinned_transaction(isolation, read_only=read_only)
+        return self.connection(timeout).pinned_transaction(isolation, read_only=read_only)
 
     async def run_transaction(
         self,

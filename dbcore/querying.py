@@ -273,22 +273,18 @@ class Querying(ABC, Generic[C]):
 
     def _compile(self, sql: str) -> Statement:
         if not isinstance(sql, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
-            raise self._no_text(sql)
+            raise self._access.own(QueryError(f"the statement is a {type(sql).__name__}; give its text, a str"))
         try:
             return self._access.compile(sql)
         except QueryError as error:
             raise self._access.own(error, sql) from None
 
     def _bind(self, sql: str, params: Params) -> tuple[str, Sequence[Any]]:
-        if not isinstance(sql, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # as above
-            raise self._no_text(sql)
+        statement = self._compile(sql)
         try:
-            return self._access.compile(sql).bind(params)
+            return statement.bind(params)
         except QueryError as error:
             raise self._access.own(error, sql) from None
-
-    def _no_text(self, sql: object) -> QueryError:
-        return self._access.own(QueryError(f"the statement is a {type(sql).__name__}; give its text, a str"))
 
     def _decoded(self, sql: str, into: Any, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:

@@ -53,7 +53,7 @@ class Text:
     def was_slow(self, now: float) -> None:
         """Note that it held others up. Once may have been the machine's doing; soon after once more it is the text."""
         if now < self.suspect_until:
-            self.bar(now)
+            self.barred_until = now + BARRED
         self.suspect_until = now + BARRED
         self.forget()
 

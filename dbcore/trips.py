@@ -19,9 +19,9 @@ from threading import get_ident
 from typing import Any, Generic, TypeVar, cast
 
 from dbcore.access import UNDONE, Access, log
-from dbcore.clock import clock
 from dbcore.driver import Result, Sharing
 from dbcore.errors import DbConnectionError
+from dbcore.loops import clock
 from dbcore.pool import Hold, NotLent
 from dbcore.texts import Text
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     "stats",
     "places",
-    "clock",
+    "loops",
     "errors",
     "events",
     "config",

@@ -14,20 +14,20 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Literal, TypeVar
 
-from dbcore.clock import clock
 from dbcore.config import PoolSettings, Startup
 from dbcore.driver import Hooks
 from dbcore.engine import explaining, guards, stopping
 from dbcore.engine.connecting import Connecting
 from dbcore.engine.keeper import Keeper
 from dbcore.engine.lending import FRESH, Lending
-from dbcore.engine.phase import RUNNING, Phase, running_loop
+from dbcore.engine.phase import RUNNING, Phase
 from dbcore.engine.readiness import Readiness
 from dbcore.engine.retirement import Retirement
 from dbcore.engine.slots import Books, Slot, State
 from dbcore.engine.starting import Opening
 from dbcore.engine.tally import Tally
 from dbcore.events import BackgroundError, Event, Observer
+from dbcore.loops import clock, running_loop
 from dbcore.stats import Holder, Stats
 
 __all__ = ["Engine"]

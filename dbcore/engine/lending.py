@@ -15,10 +15,11 @@ from dbcore.engine import explaining, stopping
 from dbcore.engine.connecting import again
 from dbcore.engine.lease import Lease
 from dbcore.engine.line import Line
-from dbcore.engine.phase import RUNNING, Phase, running_loop
+from dbcore.engine.phase import RUNNING, Phase
 from dbcore.engine.slots import Slot, State
 from dbcore.errors import PoolExhausted
 from dbcore.events import CheckoutFailed, CheckoutServed, ConnectionReleased
+from dbcore.loops import running_loop
 from dbcore.places import frame_at, outside
 from dbcore.pool import Hold, NotLent
 

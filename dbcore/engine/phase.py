@@ -1,11 +1,10 @@
-"""How far the life of a pool has come, and the loop it is lived in."""
+"""How far the life of a pool has come."""
 
 from __future__ import annotations
 
-import asyncio
 import enum
 
-__all__ = ["RUNNING", "Phase", "running_loop"]
+__all__ = ["RUNNING", "Phase"]
 
 
 class Phase(enum.Enum):
@@ -17,11 +16,3 @@ class Phase(enum.Enum):
 
 
 RUNNING = Phase.RUNNING
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that is running in this thread, if there is one."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

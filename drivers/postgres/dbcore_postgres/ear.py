@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable
 from contextvars import Context
 
+from dbcore.loops import running_loop
+
 __all__ = ["Ear"]
 
 
@@ -69,7 +71,7 @@ class Ear:
             return
         if loop is None or loop.is_closed():
             os.close(file)
-        elif _running_loop() is loop or not loop.is_running():
+        elif running_loop() is loop or not loop.is_running():
             _shut(loop, file)
         else:
             try:
@@ -89,10 +91,3 @@ def _heard(ear: weakref.ref[Ear]) -> None:
 def _shut(loop: asyncio.AbstractEventLoop, file: int) -> None:
     loop.remove_reader(file)
     os.close(file)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

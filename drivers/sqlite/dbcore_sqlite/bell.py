@@ -43,16 +43,17 @@ class Bell:
         """One more worker will ring."""
         self._ringers += 1
         if self._ringers == 1 and sys.platform == "linux":
-            with suppress(OSError):  # no file is to be had: it goes without
-                self._hang(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            with suppress(OSError, NotImplementedError):  # no file is to be had, or the loop watches none
+                self._file = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                self._hang()
 
-    def _hang(self, file: int) -> None:
+    def _hang(self) -> None:
         try:
-            Context().run(self._loop.add_reader, file, self._heard)  # nothing of the caller's lives on with the bell
-        except NotImplementedError:  # a loop that watches no files
-            os.close(file)
-        else:
-            self._file = file
+            # In no context: nothing of the caller's must live on with the bell.
+            Context().run(self._loop.add_reader, self._file, self._heard)
+        except BaseException:
+            self._close()
+            raise
 
     def _heard(self) -> None:
         os.eventfd_read(self._file)

@@ -78,9 +78,7 @@ class Connection(aiosqlite.Connection):
         self.tainted = False
         """The session was changed in a way that only a new connection is free of."""
         self.touched = False
-        """The native connection was in other hands."""
-        self.handed_out = False
-        """Since its last reset somebody may have sent something to aiosqlite's own thread."""
+        """The native connection was in other hands since the last reset: aiosqlite's thread may be at work for them."""
         self.broken = False
         self._aborted = False
         self._given_up = threading.Event()
@@ -132,13 +130,13 @@ class Connection(aiosqlite.Connection):
         """
         if self.ending is not None:
             await self.quiet()
-        if self.handed_out:
+        if self.touched:
             await self._native_done()
         if self.parted:
             raise _closed()
         writes = self.lane.owner is self
         worker = self.home.writer if writes else self.worker
-        last = last and writes and not self.handed_out and not self.streams
+        last = last and writes and not self.touched and not self.streams
         future: asyncio.Future[Any] = self.loop.create_future()
         self.job = job = Job(self.native, work, arguments, self.pending, future, interruptible=interruptible, last=last)
         worker.submit(job)

@@ -28,7 +28,7 @@ def is_clean(connection: Connection) -> bool:
         or connection.broken
         or connection.changed
         or connection.tainted
-        or connection.touched
+        or (connection.touched and connection.home.reset != "transaction")
         or connection.parted
         or connection.lane.owner is connection
     ):
@@ -41,8 +41,7 @@ def is_clean(connection: Connection) -> bool:
 
 def touch(connection: Connection) -> None:
     """Note that the native connection is in other hands."""
-    connection.touched = connection.home.reset != "transaction"
-    connection.handed_out = True
+    connection.touched = True
 
 
 async def ping(connection: Connection) -> None:
@@ -56,8 +55,9 @@ async def reset(connection: Connection) -> None:
     mode = connection.home.reset
     if mode == "transaction":
         connection.changed = connection.tainted = False
-    whole = mode == "full" or connection.changed or connection.touched
-    if connection.tainted or connection.broken or (mode == "full" and connection.touched):
+    touched = connection.touched and mode != "transaction"
+    whole = mode == "full" or connection.changed or touched
+    if connection.tainted or connection.broken or (mode == "full" and touched):
         return  # functions and collations, for one, can be added by a holder and not be listed
     if whole and connection.lane.everything:
         await connection.lane.take(connection, inf)
@@ -69,9 +69,8 @@ async def reset(connection: Connection) -> None:
             return
     connection.begun = ""
     connection.pending = ()
-    connection.failed = connection.changed = connection.touched = False
-    if whole:
-        connection.handed_out = False
+    connection.failed = connection.changed = False
+    connection.touched = connection.touched and not whole
     connection.settle()
 
 

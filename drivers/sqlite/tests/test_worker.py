@@ -277,9 +277,9 @@ async def test_statements_wait_for_what_was_sent_to_aiosqlites_own_thread(tmp_pa
 async def test_a_reset_waits_for_what_was_sent_to_aiosqlites_own_thread_and_ends_the_waiting(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         touch(connection)
-        assert connection.handed_out
+        assert connection.touched
         await reset(connection)
-        assert not connection.handed_out
+        assert not connection.touched
 
 
 async def test_a_write_that_finds_no_thread_for_the_writer_harms_nothing(

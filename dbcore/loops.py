@@ -1,4 +1,4 @@
-"""The time of an event loop, without a call that most loops do not need."""
+"""What is asked of event loops beyond their methods."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable
 
-__all__ = ["clock"]
+__all__ = ["clock", "running_loop"]
 
 
 def clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     """Return what tells the loop's time: for the stock loops what their method calls, for a virtual one its method."""
     return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that is running in this thread, if there is one."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
