@@ -113,10 +113,14 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def cancelled(work: Coroutine[Any, Any, T], after: int, *, again_after: int | None = None) -> asyncio.Task[T]:
-    """Start something, cancel it some turns of the event loop later, and wait until it has ended in whatever way."""
+async def cancelled(
+    work: Coroutine[Any, Any, T], after: int, *, seconds: float = 0.0, again_after: int | None = None
+) -> asyncio.Task[T]:
+    """Start something, cancel it some turns of the event loop and some seconds later, and wait until it has ended."""
     task = asyncio.ensure_future(work)
     await turns(after)
+    if seconds:
+        await asyncio.wait([task], timeout=seconds)
     task.cancel()
     if again_after is not None:
         await turns(again_after)

@@ -23,6 +23,9 @@ SOON = 10.0
 
 THOUSAND = [(number, f"name {number}") for number in range(1000)]
 
+MOMENTS = [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.0), (5, 0.0), (8, 0.0), (0, 0.2), (0, 0.4), (0, 0.6), (0, 0.8), (0, 1.0)]
+"""To cancel something at: so many turns of the event loop after its start, or that share of the time that it takes."""
+
 
 @promise(needs=("endless",))
 async def what_these_promises_cut_off_does_not_end_by_itself(subject: Subject) -> None:
@@ -171,15 +174,21 @@ async def many_rows_that_are_cancelled_are_stored_all_or_none(subject: Subject) 
             "insert_many": lambda: database.insert_many(items.table, ["id", "name"], THOUSAND),
             "batch": lambda: database.batch([(items.insert, row) for row in THOUSAND[:50]]),
         }
-        for after in (0, 1, 2, 3, 5, 8, 13, 30, 80):
-            for way, work in ways.items():
-                task = await cancelled(work(), after)
+        loop = asyncio.get_running_loop()
+        for way, work in ways.items():
+            started = loop.time()
+            await work()
+            spent = loop.time() - started
+            whole = await database.fetch_value(items.count)
+            for after, share in MOMENTS:
+                await database.execute(f"DELETE FROM {items.table}", timeout=SOON)
+                task = await cancelled(work(), after, seconds=share * spent)
                 stored = await database.fetch_value(items.count, timeout=SOON)
-                wanted = (0, 50 if way == "batch" else 1000)
-                check(stored in wanted, f"{way}, cancelled after {after} turns, stored {stored} rows of {wanted[1]}")
+                when = f"after {after} turns" if after else f"after {share:.0%} of its time"
+                check(stored in (0, whole), f"{way}, cancelled {when}, stored {stored} rows of {whole}")
                 done = not task.cancelled() and task.exception() is None
                 check(stored or not done, f"{way} returned and had stored nothing")
-                await database.execute(f"DELETE FROM {items.table}", timeout=SOON)
+            await database.execute(f"DELETE FROM {items.table}", timeout=SOON)
 
 
 # -- transactions ------------------------------------------------------------------------------------------------------
