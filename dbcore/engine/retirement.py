@@ -56,11 +56,12 @@ class Retirement(Generic[C]):
         is begun in this very turn: what a dying loop begins is only noise.
         """
         engine = self._engine
-        if slot.state is State.CONNECTING:
-            engine.books.move(slot, State.GONE, engine.now())
-        elif slot.state is not State.GONE:
-            self.abort(slot)
-            self._leave_books(slot, "cut off")
+        if slot.state is not State.GONE:
+            if hasattr(slot, "connection"):
+                self.abort(slot)
+                self._leave_books(slot, "cut off")
+            else:
+                engine.books.move(slot, State.GONE, engine.now())
         if engine.phase is RUNNING:
             engine.call_at(engine.now() + engine.settings.backoff_min, _pump)
         else:

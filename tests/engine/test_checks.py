@@ -450,6 +450,20 @@ async def test_an_is_clean_that_raises_after_a_reset_or_a_ping_costs_no_slot(cap
 
 
 @virtual
+async def test_an_is_clean_that_raises_after_a_connect_leaves_no_connection_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Laws: F13, E6."""
+    script = Script()
+    script.is_clean.then(fails(RuntimeError("no telling")))
+    async with scripted_pool(script, max_size=1, startup="lazy") as pool:
+        (await pool.checkout(5))[1]()
+        assert [call.connection for call in script.of("abort")] == [script.of("connect")[0].connection]
+        script.check(open=1)
+    assert "bug in task" in caplog.text
+
+
+@virtual
 async def test_an_in_transaction_that_raises_keeps_nobody_waiting_and_no_stop_from_ending() -> None:
     """Laws: D1, F13, J4."""
     script = Script()

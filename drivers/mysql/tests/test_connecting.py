@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from cutting import connects_that_are_cut_off_leave_no_file_open, on_linux
 from dbcore_mysql.connection import server_info
 from dbcore_mysql.driver import make_hooks
 from mysql_connections import changed, configured, connected, failure, rows
@@ -94,6 +95,12 @@ async def test_a_connect_that_is_cancelled_leaves_nothing_behind() -> None:
             await asyncio.wait([task])
             assert task.cancelled()
             assert await asyncio.to_thread(peer.recv, 1) == b""
+
+
+@on_linux
+async def test_a_connect_leaves_no_file_open_wherever_it_is_cut_off(mysql_url: str) -> None:
+    """Laws: E6."""
+    await connects_that_are_cut_off_leave_no_file_open(make_hooks(configured(mysql_url)))
 
 
 async def test_too_many_connections_may_pass() -> None:

@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_attempts_async, make_conninfo
 from psycopg.waiting import Wait, wait_conn_async
 
 from dbcore.errors import DbConnectionError
-from dbcore_postgres.connection import USED, Connection
+from dbcore_postgres.connection import USED, Connection, abort
 from dbcore_postgres.errors import is_transient
 from dbcore_postgres.libpq import set_verbosity
 from dbcore_postgres.prepared import Prepared
@@ -94,16 +94,22 @@ class Connector:
         failures: list[_Failure] = []
         for attempt in attempts:
             try:
-                pgconn = await _connect(make_conninfo("", **attempt), timeout)
+                return await self._ready(await _connect(make_conninfo("", **attempt), timeout), settings)
             except _ConnectFailed as error:
                 failures.append(await _look_closer(error.failure, settings, attempt))
-            else:
-                return await self._ready(pgconn, settings)
         return failures
 
     async def _ready(self, pgconn: PGconn, settings: PostgresSettings) -> Connection:
-        connection = Connection(pgconn)
-        await connection.set_autocommit(True)
+        try:
+            connection = Connection(pgconn)
+        except OSError as error:  # no file is left for the ear
+            pgconn.finish()
+            raise _ConnectFailed(_Failure(str(error))) from error
+        try:
+            await connection.set_autocommit(True)
+        except BaseException:  # it sends nothing, and gives way to others now and then: it can be cancelled there
+            abort(connection)
+            raise
         connection.marks = 0
         connection.prepared = Prepared(0 if settings.pooler == "transaction" else settings.prepared_statements)
         connection.mark_use = USED if self._full_reset else 0

@@ -24,10 +24,11 @@ class Ear:
     __slots__ = ("__weakref__", "_file", "_hear", "_loop")
 
     def __init__(self, socket: int) -> None:
-        self._file = os.dup(socket)
+        self._file = -1
         self._hear: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop, while it watches."""
+        self._file = os.dup(socket)  # may fail, and what was made so far is closed then
 
     def listen(self, hear: Callable[[], None]) -> None:
         """Call `hear`, until `hush`, whenever something can be read; it has to read it."""

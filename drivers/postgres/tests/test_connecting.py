@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from cutting import connects_that_are_cut_off_leave_no_file_open, on_linux
 from dbcore_postgres.driver import make_hooks
 from postgres_connections import Proxy, changed, configured, connected, failure, rows
 from postgres_server import Server
@@ -100,6 +102,28 @@ async def test_a_cancelled_connect_leaves_nothing_behind(postgres_url: str) -> N
                 await hooks.connect()
         async with asyncio.timeout(10):
             await gone.wait()
+
+
+@on_linux
+async def test_a_connect_leaves_no_file_open_wherever_it_is_cut_off(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where psycopg need not wait it gives way to others now and then: here always.
+
+    Laws: E6.
+    """
+    monkeypatch.setattr("psycopg.waiting.MAX_BUSY_TIME", 0, raising=False)
+    await connects_that_are_cut_off_leave_no_file_open(make_hooks(configured(postgres_url)))
+
+
+async def test_a_connect_without_a_file_for_it_may_pass(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(file: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.dup", no_more)
+    error = await refusal(postgres_url)
+    assert error.retryable
+    assert "Too many open files" in str(error)
 
 
 async def test_a_server_that_does_not_know_the_check_interval_is_connected_to_without(postgres_url: str) -> None:

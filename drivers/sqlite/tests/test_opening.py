@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cutting import connects_that_are_cut_off_leave_no_file_open, on_linux
 from dbcore_sqlite import start_pool
+from dbcore_sqlite.pool import make_home, make_hooks
 from sqlite_pools import count, held, one_connection, run, sqlite_config, sqlite_pool, value
 
 from dbcore.errors import ConfigError, DbConnectionError
@@ -155,3 +157,12 @@ asyncio.run(main())
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(tmp_path), env=environment)
     async with asyncio.timeout(20):
         assert await process.wait() == 0
+
+
+@on_linux
+async def test_a_connect_leaves_no_file_open_wherever_it_is_cut_off(tmp_path: Path) -> None:
+    """Laws: E6."""
+    config = sqlite_config(tmp_path)
+    home, _, finish = make_home(config)
+    await connects_that_are_cut_off_leave_no_file_open(make_hooks(config, home))
+    await finish()
