@@ -144,9 +144,10 @@ class Sharing(Generic[C]):
     `may` says whether a text can go along with others: it only reads, locks nothing that outlives it, and neither
     changes the session nor asks what others did to it. In doubt it says no; the answer is remembered for each text.
 
-    `run` sends independent statements together on one connection, each a transaction of its own, and calls its last
-    argument, in order and on the event loop, as each outcome is known. An error of one statement is its own business;
-    `run` itself raises when the connection is lost, and leaves a clean connection otherwise.
+    `run` sends independent statements together on one connection, and calls its last argument, in order and on the
+    event loop, as each outcome is known. Each sees at least what was committed when `run` was called. An error of one
+    statement is its own business; `run` itself raises when the connection is lost, and leaves a clean connection
+    otherwise.
 
     `interrupt` stops the statement that is running now, and returns when it has ended; the others go on. It may come
     too late and hit the next one, for whichever is hit is run again.

@@ -30,6 +30,8 @@ class Road:
         self.takes: dict[str, float] = {}
         """Seconds, by text."""
         self.buses = 2
+        self.in_a_bunch = False
+        """All outcomes are reported when the last one is there."""
         self.under_way = 0
         self.trips: list[list[str]] = []
         self._running: dict[int, asyncio.Future[None]] = {}
@@ -69,6 +71,11 @@ class Road:
     async def _answer_all(
         self, native: FakeConnection, statements: Sequence[tuple[str, Sequence[Any]]], report: Report
     ) -> None:
+        if self.in_a_bunch:
+            await asyncio.sleep(0.0001 * len(statements))
+            for index, (text, values) in enumerate(statements):
+                report(index, self._answer(text, values))
+            return
         for index, (text, values) in enumerate(statements):
             stopped = self._running[native.id] = asyncio.get_running_loop().create_future()
             await asyncio.wait([stopped], timeout=self.takes.get(text, 0.0001))
@@ -347,6 +354,22 @@ async def test_a_line_at_the_pool_that_never_ends_does_not_leave_each_bus_with_a
         await asyncio.gather(*(ask() for _ in range(20)))  # all of them come at once, with a text that nobody knows
         assert road.shared > 700
         assert road.shared / len(road.trips) > 6
+
+
+@virtual
+async def test_where_no_other_bus_comes_those_who_have_just_arrived_come_along_with_the_rest() -> None:
+    road = Road()
+    road.buses, road.in_a_bunch = 1, True
+    async with road.open() as database:
+        await prove(database)
+
+        async def ask(late: bool) -> None:
+            await asyncio.sleep(0.0005 if late else 0)
+            for n in range(50):
+                await database.fetch_one(ONE, [n])
+
+        await asyncio.gather(*(ask(late=n % 2 == 0) for n in range(20)))
+        assert road.shared / len(road.trips) > 15
 
 
 @virtual

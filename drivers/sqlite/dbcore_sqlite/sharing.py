@@ -1,4 +1,4 @@
-"""Statements of many tasks in one hop to the worker, one after the other."""
+"""Statements of many tasks in one hop to the worker and one read transaction, one after the other."""
 
 from __future__ import annotations
 
@@ -53,11 +53,18 @@ class SharedTrip:
         job = self._connection.job
         if job is None:
             raise AssertionError("bug: this runs as a job")
-        outcomes = self._outcomes
-        for sql, params in self._work:
-            if job.cancelled:
-                return
-            outcomes.append(self._run_one(native, job, sql, params))
+        # They were all sent before this moment, so each may see the database as it is now. To lock it for each of them,
+        # and to look whether it has changed, would be half of what a short statement costs.
+        if len(self._work) > 1:
+            with suppress(sqlite3.Error):  # hit by an interrupt: each is on its own, then
+                native.execute("BEGIN")
+        try:
+            for sql, params in self._work:
+                if job.cancelled:
+                    return
+                self._outcomes.append(self._run_one(native, job, sql, params))
+        finally:
+            _end(native)
 
     def _run_one(
         self, native: Native, job: Job, sql: str, params: Sequence[Any] | Exception
@@ -124,6 +131,14 @@ class SharedTrip:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.02)
             self.deliver()
+
+
+def _end(native: Native) -> None:
+    """End the transaction. An interrupt that was meant for a statement may hit this, but not twice in a row."""
+    for _ in range(2):
+        with suppress(sqlite3.Error):
+            if native.in_transaction:
+                native.execute("COMMIT")
 
 
 def _encoded(params: Sequence[Any]) -> Sequence[Any] | Exception:

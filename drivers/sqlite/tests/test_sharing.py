@@ -109,6 +109,52 @@ async def test_an_error_stays_with_its_statement(tmp_path: Path) -> None:
         assert is_usable(connection)
 
 
+async def test_all_statements_of_a_trip_see_the_database_as_it_was_when_it_set_out(tmp_path: Path) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begun.set()
+        return gate.wait(10)
+
+    counting: tuple[str, Sequence[Any]] = ("SELECT count(*) FROM notes", ())
+    async with one_connection(tmp_path) as connection:
+        await run_alone(connection, "CREATE TABLE notes (n INTEGER)")
+        connection.native.create_function("wait", 0, wait)
+        trip = Trip(connection, counting, ("SELECT wait()", ()), counting)
+        task = asyncio.create_task(trip.run())
+        await until(begun.is_set)
+        with contextlib.closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
+            other.execute("INSERT INTO notes VALUES (1)")
+        gate.set()
+        await task
+        assert trip.values == [0, 1, 0]
+        later = Trip(connection, counting, counting)
+        await later.run()
+        assert later.values == [1, 1]
+
+
+@pytest.mark.parametrize("hit", ["BEGIN", "COMMIT"])
+async def test_an_interrupt_that_hits_what_is_around_the_statements_harms_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hit: str
+) -> None:
+    asked: list[str] = []
+
+    def execute(text: str) -> sqlite3.Cursor:
+        asked.append(text)
+        if text == hit and asked.count(hit) == 1:
+            raise sqlite3.OperationalError("interrupted")
+        return sqlite3.Connection.execute(native, text)
+
+    async with one_connection(tmp_path) as connection:
+        native = connection.native
+        monkeypatch.setattr(native, "execute", execute)
+        trip = Trip(connection, ask(1), ask(2))
+        await trip.run()
+        assert trip.values == [1, 2]
+        assert asked == {"BEGIN": ["BEGIN"], "COMMIT": ["BEGIN", "COMMIT", "COMMIT"]}[hit]
+        assert is_clean(connection)
+
+
 async def test_a_slow_statement_holds_back_nothing_that_has_ended(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         trip = Trip(connection, ask(1), ask(2), ENDLESS, ask(3))
