@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_attempts_async, make_conninfo
 from psycopg.waiting import Wait, wait_conn_async
 
 from dbcore.errors import DbConnectionError
+from dbcore_postgres.awake import Awake
 from dbcore_postgres.connection import USED, Connection, abort
 from dbcore_postgres.errors import is_transient
 from dbcore_postgres.libpq import set_verbosity
@@ -61,7 +62,8 @@ class _ConnectFailed(Exception):
 class Connector:
     """Opens connections of one pool."""
 
-    def __init__(self, *, timeout: float, full_reset: bool) -> None:
+    def __init__(self, *, timeout: float, full_reset: bool, awake: Awake) -> None:
+        self._awake = awake
         self._timeout = timeout
         self._full_reset = full_reset
         self._check_interval = True
@@ -111,6 +113,7 @@ class Connector:
             abort(connection)
             raise
         connection.marks = 0
+        connection.awake = self._awake
         connection.prepared = Prepared(0 if settings.pooler == "transaction" else settings.prepared_statements)
         connection.mark_use = USED if self._full_reset else 0
         connection.retire_read_only = settings.target_session_attrs not in _BY_ROLE

@@ -16,6 +16,7 @@ from psycopg.rows import tuple_row
 
 from dbcore.driver import ServerInfo, TransactionStatus
 from dbcore.errors import DbConnectionError, TransactionError
+from dbcore_postgres.awake import Awake
 from dbcore_postgres.ear import Ear
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.values import ADAPTERS
@@ -101,6 +102,10 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.eager = False
         """It wants to be woken by whatever can be read, and not by a whole result alone."""
         self.ear = Ear(pgconn.socket)
+        self.awake = Awake(0)
+        """Of the pool; the connector puts it here."""
+        self.soon = True
+        """The last answer came soon."""
         self.cleaning: asyncio.Future[None] | None = None
         """Done when a statement that was cancelled has been ended."""
         self.trip: SharedTrip | None = None

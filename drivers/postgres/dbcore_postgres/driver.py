@@ -9,6 +9,7 @@ from dbcore.driver import Driver, Hooks
 from dbcore.engine import start_pool as start_engine
 from dbcore.errors import ConfigError, Problem
 from dbcore.pool import PoolOps
+from dbcore_postgres.awake import Awake
 from dbcore_postgres.connecting import Connector
 from dbcore_postgres.connection import (
     Connection,
@@ -52,7 +53,9 @@ def make_hooks(config: Config[PostgresSettings]) -> Hooks[Connection]:
     transaction_pooler = config.settings.pooler == "transaction"
     if problems := tuple(check(config)):
         raise ConfigError(problems=problems, driver=NAME)
-    connector = Connector(timeout=pool.connect_timeout, full_reset=pool.reset == "full")
+    connector = Connector(
+        timeout=pool.connect_timeout, full_reset=pool.reset == "full", awake=Awake(config.settings.busy_poll)
+    )
     return Hooks(
         connect=connect_with(config, connector),
         close=close,

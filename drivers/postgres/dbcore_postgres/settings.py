@@ -35,6 +35,9 @@ class PostgresSettings(Settings):
     prepared_statements: int = Field(
         100, ge=0, description="Statements kept prepared on each connection, those used last. 0: none are."
     )
+    busy_poll: float = Field(
+        0.0001, ge=0, le=0.01, description="Seconds to stay awake for an answer that is due at once. 0: none."
+    )
     client_connection_check_interval: float | None = Field(
         1, gt=0, description="Seconds after which the server looks, in a statement, whether we are there. None: never."
     )
@@ -137,7 +140,9 @@ def _count(text: str | None) -> int:
     return len(text.split(",")) if text else 0
 
 
-_OURS = frozenset({"pooler", "prepared_statements", "client_connection_check_interval", "database", "dbname"})
+_OURS = frozenset(
+    {"pooler", "prepared_statements", "busy_poll", "client_connection_check_interval", "database", "dbname"}
+)
 
 
 def conninfo(settings: PostgresSettings) -> dict[str, str]:

@@ -30,7 +30,10 @@ async def ready(connection: Connection, *, writing: bool = False) -> None:
         file = connection.pgconn.socket
         loop.add_writer(file, _wake, waiter)
     try:
-        await waiter
+        if writing:
+            await waiter
+        else:
+            connection.soon = await connection.awake.wait(waiter, soon=connection.soon)
     finally:
         # `abort` saw to all this already: the number of the file may be somebody else's by now.
         if connection.waiter is waiter:
