@@ -291,12 +291,11 @@ class Trips(Generic[C]):
     async def _change(self, hold: Hold[C]) -> Hold[C] | None:
         """Give the connection back, for somebody may wait for it; take one anew if there are riders."""
         if self._line and self._most == 1:
-            await asyncio.sleep(
-                0
-            )  # no other bus comes: those who have arrived may want more, and go along with the rest
+            # No other bus comes: those who have arrived may want more, and go along with those who wait.
+            await asyncio.sleep(0)
         self._access.take_back(hold, AWAY)
         if not self._line:
-            await asyncio.sleep(0)  # those who have arrived have their turn, and may want more
+            await asyncio.sleep(0)  # those who have arrived may want more; who else waits has the connection meanwhile
         if not self._line or not self._try_lend(hold, 1):
             return None
         hold.task = asyncio.current_task()

@@ -61,9 +61,8 @@ async def _outcome(work: Awaitable[T], at: int) -> T | asyncio.CancelledError:
 async def connects_that_are_cut_off_leave_no_file_open(hooks: Hooks[Any]) -> None:
     """Open a connection again and again, cut off one wait later each time, until one comes to its end."""
     await hooks.close(await hooks.connect())  # what is made once for all is there now
-    errors: list[
-        BaseException
-    ] = []  # with the frames, and so all that was at hand: nothing is closed by being forgotten
+    # With their frames, and so with all that was at hand: nothing is closed because it was forgotten.
+    errors: list[BaseException] = []
     gc.collect()
     gc.disable()
     try:

@@ -78,7 +78,8 @@ class Connection(aiosqlite.Connection):
         self.tainted = False
         """The session was changed in a way that only a new connection is free of."""
         self.touched = False
-        """The native connection was in other hands since the last reset: aiosqlite's thread may be at work for them."""
+        """The native connection is or was in other hands, and aiosqlite's thread may be at work for them. A reset ends
+        that, but for `pool.reset = "transaction"`, which leaves them what they have."""
         self.broken = False
         self._aborted = False
         self._given_up = threading.Event()

@@ -55,7 +55,7 @@ async def reset(connection: Connection) -> None:
     mode = connection.home.reset
     if mode == "transaction":
         connection.changed = connection.tainted = False
-    touched = connection.touched and mode != "transaction"
+    touched = connection.touched and mode != "transaction"  # there what was set stays
     whole = mode == "full" or connection.changed or touched
     if connection.tainted or connection.broken or (mode == "full" and touched):
         return  # functions and collations, for one, can be added by a holder and not be listed
@@ -65,7 +65,7 @@ async def reset(connection: Connection) -> None:
     began = not connection.pending and connection.begun
     if whole or connection.streams or began or connection.inside:
         snapshot: Mapping[str, int] = connection.snapshot if whole else {}
-        if not await connection.run(_reset, connection, query_only, snapshot, interruptible=False):
+        if not await connection.run(_reset, connection, touched, query_only, snapshot, interruptible=False):
             return
     connection.begun = ""
     connection.pending = ()
@@ -81,10 +81,12 @@ def _ping(native: Native) -> None:
     native.execute("SELECT 1").fetchone()
 
 
-def _reset(native: Native, connection: Connection, query_only: bool, snapshot: Mapping[str, int]) -> bool:
+def _reset(
+    native: Native, connection: Connection, touched: bool, query_only: bool, snapshot: Mapping[str, int]
+) -> bool:
     for stream in tuple(connection.streams):
         stream.cut_off()
-    if connection.touched:
+    if touched:
         native.row_factory = None
         native.text_factory = str
         native.set_authorizer(None)
@@ -92,7 +94,7 @@ def _reset(native: Native, connection: Connection, query_only: bool, snapshot: M
         native.set_trace_callback(None)
     if native.in_transaction:
         native.execute("ROLLBACK")
-    if connection.touched:
+    if touched:
         native.isolation_level = None  # commits what is open, so never before the rollback
         if _has_open_statements(native):
             return False
@@ -108,9 +110,9 @@ def _has_open_statements(native: Native) -> bool:
 
     SQLite replaces no function while a statement runs; there is no other way to ask it.
     """
-    native.create_function("dbcore_nothing", 0, _nothing)
     try:
-        native.create_function("dbcore_nothing", 0, _nothing)
+        for _ in range(2):  # the first time there may be none to replace
+            native.create_function("dbcore_nothing", 0, _nothing)
     except sqlite3.Error as error:
         if code_of(error) not in {0, sqlite3.SQLITE_BUSY}:
             raise

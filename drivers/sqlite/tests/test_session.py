@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,37 @@ async def test_a_native_cursor_left_open_costs_the_connection(tmp_path: Path) ->
         async with held(pool) as other:
             assert other is not connection
         del cursor
+
+
+async def test_a_cursor_left_open_is_noticed_each_time_and_nobody_is_warned_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sqlite_pool(tmp_path, one()) as pool:
+        async with held(pool) as connection:
+            touch(connection)
+        async with held(pool) as connection:
+            await numbers(connection)
+            await run(connection, "INSERT INTO numbers VALUES (1), (2), (3)")
+            touch(connection)
+            cursor = await connection.execute("SELECT n FROM numbers")
+            await cursor.fetchone()
+        async with held(pool) as other:
+            assert other is not connection
+        del cursor
+    assert not caplog.records
+
+
+async def test_transaction_leaves_what_was_set_on_the_connection_beside_its_transaction(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, one("transaction")) as pool:
+        async with held(pool) as connection:
+            touch(connection)
+            connection.native.row_factory = sqlite3.Row
+            await begin_read(connection)
+            await value(connection, "SELECT 1")
+        async with held(pool) as again:
+            assert again is connection
+            assert not again.native.in_transaction
+            assert again.native.row_factory is sqlite3.Row
 
 
 async def test_full_replaces_a_connection_that_was_in_other_hands(tmp_path: Path) -> None:
