@@ -33,7 +33,8 @@ PATIENCE = 0.05
 """Seconds without any outcome after which the statement that is running is stopped."""
 CROWD = 3
 """Statements on connections of their own side by side before it pays to send a bus."""
-SEATS = 500
+SEATS = 64
+"""Statements that leave together. More of them take no less time each, and keep everybody else waiting."""
 TEXTS, LONGEST = 1000, 10_000
 """Texts that are remembered, and characters of the longest one."""
 

@@ -13,6 +13,7 @@ import dbcore as db
 from dbcore.driver import Report, Result, Sharing
 from dbcore.events import Event, StatementFinished
 from dbcore.testing import FakeConnection, Script, fails, scripted_driver, settled, slow, virtual
+from dbcore.trips import SEATS
 
 ONE = "SELECT $1 one"
 SLOW = "SELECT $1 slow"
@@ -354,6 +355,17 @@ async def test_a_line_at_the_pool_that_never_ends_does_not_leave_each_bus_with_a
         await asyncio.gather(*(ask() for _ in range(20)))  # all of them come at once, with a text that nobody knows
         assert road.shared > 700
         assert road.shared / len(road.trips) > 6
+
+
+@virtual
+async def test_a_bus_takes_no_more_than_it_has_seats_for_and_the_others_the_next_one() -> None:
+    road = Road()
+    async with road.open(max_size=2) as database:
+        await prove(database)
+        for _ in range(3):
+            asked = [database.fetch_one(ONE, [n]) for n in range(5 * SEATS)]
+            assert [row[1] for row in await asyncio.gather(*asked)] == list(range(5 * SEATS))
+        assert max(map(len, road.trips)) == SEATS
 
 
 @virtual

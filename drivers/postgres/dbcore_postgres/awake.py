@@ -14,12 +14,14 @@ __all__ = ["Awake"]
 
 _WOKEN = 1.5
 """Times the limit within which an answer came soon, if the loop slept meanwhile: it took a while to be woken."""
+_DOUBTS = 3
+"""Answers that have to come soon, after one that did not, before the loop stays awake for one again."""
 
 
 class Awake:
     """Keeps the event loop awake while one connection of a pool waits, and no other: several keep it busy as it is.
 
-    Nobody else is held up. The loop goes on turning, for `limit` seconds at most; 0 is for never.
+    Tasks and timers are not held up. The loop goes on turning, for `limit` seconds at most; 0 is for never.
     """
 
     __slots__ = ("_limit", "_waiting")
@@ -28,12 +30,13 @@ class Awake:
         self._limit = limit
         self._waiting = 0
 
-    async def wait(self, waiter: asyncio.Future[None], *, soon: bool) -> bool:
-        """Wait for an answer, which came `soon` the last time; say whether it did this time."""
+    async def wait(self, waiter: asyncio.Future[None], doubts: int) -> int:
+        """Wait for an answer, awake if there are no doubts that it comes soon; return the doubts about the next one."""
         started = monotonic()
         limit = self._limit
         self._waiting += 1
-        if soon and self._waiting == 1 and limit:
+        awake = not doubts and self._waiting == 1 and limit > 0
+        if awake:
             _turn(waiter, started + limit)
         else:
             limit *= _WOKEN
@@ -41,7 +44,9 @@ class Awake:
             await waiter
         finally:
             self._waiting -= 1
-        return monotonic() - started < limit
+        if monotonic() - started >= limit:
+            return _DOUBTS
+        return doubts - 1 if doubts else 0
 
 
 def _turn(waiter: asyncio.Future[None], until: float) -> None:

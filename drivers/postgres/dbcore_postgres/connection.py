@@ -104,8 +104,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         self.ear = Ear(pgconn.socket)
         self.awake = Awake(0)
         """Of the pool; the connector puts it here."""
-        self.soon = True
-        """The last answer came soon."""
+        self.doubts = 0
+        """About the next answer: whether it comes soon."""
         self.cleaning: asyncio.Future[None] | None = None
         """Done when a statement that was cancelled has been ended."""
         self.trip: SharedTrip | None = None

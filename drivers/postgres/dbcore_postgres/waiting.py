@@ -33,7 +33,7 @@ async def ready(connection: Connection, *, writing: bool = False) -> None:
         if writing:
             await waiter
         else:
-            connection.soon = await connection.awake.wait(waiter, soon=connection.soon)
+            connection.doubts = await connection.awake.wait(waiter, connection.doubts)
     finally:
         # `abort` saw to all this already: the number of the file may be somebody else's by now.
         if connection.waiter is waiter:

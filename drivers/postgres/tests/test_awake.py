@@ -1,4 +1,4 @@
-"""Staying awake for an answer: for a lone one that came soon the last time, and never for longer than the limit."""
+"""Staying awake for an answer: for a lone one that is expected soon, and never for longer than the limit."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ def turns_while(work: Callable[[asyncio.Future[None]], Awaitable[None]]) -> int:
     return selector.turns
 
 
-def test_the_loop_stays_awake_for_an_answer_that_came_soon_the_last_time() -> None:
+def test_the_loop_stays_awake_for_an_answer_that_is_expected_soon() -> None:
     async def wait(waiter: asyncio.Future[None]) -> None:
-        assert await Awake(60).wait(waiter, soon=True)
+        assert await Awake(60).wait(waiter, 0) == 0
 
     assert turns_while(wait) == TURNS
 
 
-@pytest.mark.parametrize(("limit", "soon"), [(60, False), (0, True), (1e-9, True)])
-def test_the_loop_sleeps_for_one_that_is_late_or_when_it_is_told_to(limit: float, soon: bool) -> None:
+@pytest.mark.parametrize(("limit", "doubts"), [(60, 1), (0, 0), (1e-9, 0)])
+def test_the_loop_sleeps_for_one_that_may_be_late_or_is_or_when_it_is_told_to(limit: float, doubts: int) -> None:
     async def wait(waiter: asyncio.Future[None]) -> None:
-        await Awake(limit).wait(waiter, soon=soon)
+        await Awake(limit).wait(waiter, doubts)
 
     assert turns_while(wait) < TURNS
 
@@ -73,9 +73,9 @@ def test_the_loop_sleeps_for_one_that_is_late_or_when_it_is_told_to(limit: float
 def test_the_loop_is_kept_awake_for_one_alone() -> None:
     async def wait(waiter: asyncio.Future[None]) -> None:
         awake = Awake(60)
-        first = asyncio.create_task(awake.wait(waiter, soon=False))
+        first = asyncio.create_task(awake.wait(waiter, 1))
         await asyncio.sleep(0)
-        await awake.wait(waiter, soon=True)
+        await awake.wait(waiter, 0)
         await first
 
     assert turns_while(wait) < TURNS
@@ -84,36 +84,35 @@ def test_the_loop_is_kept_awake_for_one_alone() -> None:
 def test_one_that_was_cancelled_waits_no_more() -> None:
     async def wait(waiter: asyncio.Future[None]) -> None:
         awake = Awake(60)
-        first = asyncio.create_task(awake.wait(asyncio.get_running_loop().create_future(), soon=False))
+        first = asyncio.create_task(awake.wait(asyncio.get_running_loop().create_future(), 1))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first])
-        await awake.wait(waiter, soon=True)
+        await awake.wait(waiter, 0)
 
     assert turns_while(wait) == TURNS
 
 
-@pytest.mark.parametrize(
-    ("soon", "took", "came_soon"), [(True, 0.9, True), (True, 1.1, False), (False, 1.4, True), (False, 1.6, False)]
-)
-async def test_an_answer_came_soon_if_it_took_less_than_the_limit_or_half_as_much_again_asleep(
-    monkeypatch: pytest.MonkeyPatch, soon: bool, took: float, came_soon: bool
+@pytest.mark.parametrize(("doubts", "took", "after"), [(0, 0.9, 0), (0, 1.1, 3), (2, 1.4, 1), (1, 1.4, 0), (1, 1.6, 3)])
+async def test_an_answer_that_is_late_raises_doubts_and_each_that_is_not_takes_one_away(
+    monkeypatch: pytest.MonkeyPatch, doubts: int, took: float, after: int
 ) -> None:
+    """Asleep, half of the limit more is not late yet."""
     now = 100.0
     monkeypatch.setattr("dbcore_postgres.awake.monotonic", lambda: now)
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(Awake(1.0).wait(waiter, soon=soon))
+    waiting = asyncio.create_task(Awake(1.0).wait(waiter, doubts))
     await asyncio.sleep(0)
     now += took
     waiter.set_result(None)
-    assert await waiting is came_soon
+    assert await waiting == after
 
 
 async def test_a_statement_that_takes_its_time_is_not_expected_soon_again(postgres_url: str) -> None:
     async with connected(postgres_url) as (_, connection):
-        connection.soon = True
+        connection.doubts = 0
         await rows(connection, "SELECT 1 FROM pg_sleep(0.02)")
-        assert not connection.soon
+        assert connection.doubts
 
 
 async def test_the_connections_of_a_pool_know_of_each_other(postgres_url: str) -> None:
