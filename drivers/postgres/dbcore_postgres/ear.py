@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import weakref
 from collections.abc import Callable
 from contextvars import Context
@@ -21,7 +22,7 @@ __all__ = ["Ear"]
 class Ear:
     """Listens to one connection. Must be closed before the connection is."""
 
-    __slots__ = ("__weakref__", "_file", "_hear", "_loop")
+    __slots__ = ("__weakref__", "_file", "_hear", "_loop", "_poll")
 
     def __init__(self, socket: int) -> None:
         self._file = -1
@@ -29,6 +30,8 @@ class Ear:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop, while it watches."""
         self._file = os.dup(socket)  # may fail, and what was made so far is closed then
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLIN)
 
     def listen(self, hear: Callable[[], None]) -> None:
         """Call `hear`, until `hush`, whenever something can be read; it has to read it."""
@@ -50,18 +53,21 @@ class Ear:
     def heard(self) -> None:
         """Pass it on. Runs in the event loop."""
         loop = self._loop
-        if loop is not None and (self._hear is None or not isinstance(loop, asyncio.SelectorEventLoop)):
-            # Nobody listens: a notice, a goodbye, or what psycopg itself has asked for. Or another kind of loop: uvloop
-            # tells of a broken connection once, and never again until it is told anew.
-            loop.remove_reader(self._file)
-            self._loop = None
-        if self._hear is not None:
-            self._hear()
-            self._go_on()
+        if self._hear is None:
+            if loop is not None:  # a notice, a goodbye, or what psycopg itself has asked for
+                self._forget(loop)
+            return
+        self._hear()
+        loop = self._loop  # closed, perhaps
+        if loop is not None and not isinstance(loop, asyncio.SelectorEventLoop) and self._poll.poll(0):
+            # There is more. uvloop tells of a broken connection once, and never again until it is told anew.
+            self._forget(loop)
+            if self._hear is not None:
+                self._watch()
 
-    def _go_on(self) -> None:
-        if self._hear is not None and self._loop is None:
-            self._watch()
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.remove_reader(self._file)
+        self._loop = None
 
     def close(self) -> None:
         """Stop watching for good. May be called from any thread, with the event loop closed, and twice."""
