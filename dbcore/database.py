@@ -131,7 +131,8 @@ class Database(Querying[Any]):
         await self.stop()
 
     def __del__(self) -> None:
-        self.warn()
+        if hasattr(self, "_opened_at"):  # it was made to its end
+            self.warn()
 
     def warn(self) -> None:
         """Say, once, that nobody stopped it."""

@@ -7,12 +7,14 @@ import contextlib
 import gc
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from databases import Place, until
 
 import dbcore as db
+from dbcore.events import Endpoint
 from dbcore.testing import Gate, Script, fails, passes, scripted_driver, settled, virtual, waits
 
 
@@ -345,3 +347,14 @@ def test_a_dropped_database_that_was_not_started_or_was_stopped_warns_of_nothing
     asyncio.run(main())
     gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_database_that_could_not_be_made_fails_with_its_own_error_alone() -> None:
+    """An error in `__del__` would be one more, and an error of the test."""
+
+    def endpoint(_: object) -> Endpoint:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        db.open("scripted://", driver=replace(scripted_driver(Script()), endpoint=endpoint))
+    gc.collect()

@@ -2,7 +2,7 @@
 
 An event loop that has nothing to do falls asleep. To be woken costs more than a server needs for a short statement, so
 a task that sends one after the other spends half of its time on that. A server on the same machine answers within some
-ten microseconds; one that does not is slept for.
+tens of microseconds; one that does not is slept for.
 """
 
 from __future__ import annotations
