@@ -13,7 +13,7 @@ from dbcore_sqlite.connection import PATIENCE, Connection
 from dbcore_sqlite.lane import Lane
 from dbcore_sqlite.opening import File, Place
 from dbcore_sqlite.settings import SqliteSettings
-from dbcore_sqlite.worker import Worker
+from dbcore_sqlite.worker import Worker, no_thread, start
 
 __all__ = ["Home", "connect"]
 
@@ -84,12 +84,14 @@ async def connect(home: Home, settings: SqliteSettings) -> Connection:
 
     # aiosqlite's thread inherits "daemon" from the thread that makes it: a program that forgets to stop still exits.
     maker = threading.Thread(target=make, name="dbcore-sqlite connect", daemon=True)
-    maker.start()
+    start(maker)
     maker.join()
     connection = made.pop()
     try:
         await connection
         connection.opened(f"dbcore-sqlite {home.lane.line.name}")
+    except RuntimeError as error:  # aiosqlite's has not begun
+        raise no_thread() from error
     except BaseException as error:
         if isinstance(error, asyncio.CancelledError):
             connection.give_up()

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from dbcore.errors import DbConnectionError
 from dbcore_sqlite.bell import Bell
 
-__all__ = ["Job", "Native", "Worker"]
+__all__ = ["Job", "Native", "Worker", "no_thread", "start"]
 
 
 class Native(sqlite3.Connection):
@@ -128,7 +129,7 @@ class Worker:
     def __init__(self, bell: Bell, name: str) -> None:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=_serve, args=(self._jobs, bell), name=name, daemon=True)
-        self._thread.start()
+        start(self._thread)
         bell.join()
 
     def submit(self, job: Job) -> None:
@@ -149,6 +150,20 @@ class Worker:
 
     def __del__(self) -> None:
         self.end()
+
+
+def start(thread: threading.Thread) -> None:
+    """Start a thread. Raises `DbConnectionError` where the system has none left."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise no_thread() from error
+
+
+def no_thread() -> DbConnectionError:
+    """The error for a connection that finds no thread."""
+    message = "no thread could be started: the process has as many as it may; lower pool.max_size, or raise that limit"
+    return DbConnectionError(message, retryable=True)
 
 
 def _serve(jobs: SimpleQueue[Job | None], bell: Bell) -> None:

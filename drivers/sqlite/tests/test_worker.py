@@ -20,6 +20,7 @@ from dbcore_sqlite.worker import Job, Native
 from sqlite_pools import SLOW, held, numbers, one_connection, run, sqlite_config, sqlite_pool, under_way, value
 
 import dbcore
+from dbcore.errors import DbConnectionError
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the bell has a file on Linux alone")
 
@@ -182,13 +183,17 @@ async def test_what_a_job_raises_is_its_callers_and_the_worker_lives_on(tmp_path
         assert await value(connection, "SELECT 7") == 7
 
 
-async def test_a_connect_that_finds_no_thread_for_its_worker_leaves_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_a_connect_that_finds_no_thread_may_pass_and_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
+    """It needs three: one to make the others, aiosqlite's, and the worker."""
+    started: list[threading.Thread] = []
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if thread.name == "dbcore-sqlite main":
+        started.append(thread)
+        if len(started) == number:
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -197,8 +202,9 @@ async def test_a_connect_that_finds_no_thread_for_its_worker_leaves_none(
     home = make_home(config)[0]
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="new thread"):
+        with pytest.raises(DbConnectionError, match="no thread could be started") as caught:
             await connect(home, config.settings)
+    assert caught.value.retryable
     assert not set(threading.enumerate()) - before
     connection = await connect(home, config.settings)
     assert await value(connection, "SELECT 1") == 1
@@ -295,7 +301,7 @@ async def test_a_write_that_finds_no_thread_for_the_writer_harms_nothing(
     async with one_connection(tmp_path) as connection:
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", refuse)
-            with pytest.raises(RuntimeError, match="new thread"):
+            with pytest.raises(DbConnectionError, match="no thread could be started"):
                 await numbers(connection)
         assert connection.is_quiet
         assert connection.lane.owner is None
