@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 
 import hypothesis
 import pytest
@@ -11,6 +12,11 @@ import pytest
 # Examples have no time limit: a machine that is busy with something else says nothing of the code.
 hypothesis.settings.register_profile("dbcore", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("dbcore")
+
+# A shell that starts the tests in the background has these ignored, and so would be every program that a test starts.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 pytest_plugins = ["postgres_server", "mysql_server"]
 
