@@ -170,6 +170,16 @@ class Connection(aiosqlite.Connection):
         other one the GIL and wants SQLite's lock.
         """
         try:
+            await self._native_turn()
+        except asyncio.CancelledError:
+            # aiosqlite's thread will report to the loop all the same, and the loop must not be closed by then.
+            with suppress(TimeoutError, DbConnectionError):
+                async with asyncio.timeout(PATIENCE):
+                    await self._native_turn()
+            raise
+
+    async def _native_turn(self) -> None:
+        try:
             await self.execute_fetchall("SELECT 1 WHERE 0")  # no row: its user may have set a row factory
         except (ValueError, sqlite3.Error) as error:
             if not self.is_open:

@@ -280,6 +280,32 @@ async def test_statements_wait_for_what_was_sent_to_aiosqlites_own_thread(tmp_pa
         assert await ours == 7
 
 
+async def test_one_that_is_cancelled_meanwhile_lets_aiosqlites_thread_report_before_the_loop_can_be_closed(
+    tmp_path: Path,
+) -> None:
+    async with one_connection(tmp_path) as connection:
+        began, released = threading.Event(), threading.Event()
+
+        def wait() -> int:
+            began.set()
+            return int(released.wait())
+
+        touch(connection)
+        connection.native.create_function("wait", 0, wait)
+        left = asyncio.create_task(connection.execute_fetchall("SELECT wait()"))
+        await asyncio.to_thread(began.wait)
+        left.cancel()
+        ours = asyncio.create_task(value(connection, "SELECT 7"))
+        await asyncio.sleep(0)
+        ours.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not ours.done()
+        released.set()
+        await asyncio.wait([ours])
+        assert ours.cancelled()
+
+
 async def test_a_reset_waits_for_what_was_sent_to_aiosqlites_own_thread_and_ends_the_waiting(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         touch(connection)
