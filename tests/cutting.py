@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
+from databases import until
 
 from dbcore.driver import Hooks
 
@@ -73,9 +74,7 @@ async def connects_that_are_cut_off_leave_no_file_open(hooks: Hooks[Any]) -> Non
                 await hooks.close(outcome)
                 break
             errors.append(outcome)
-            async with asyncio.timeout(10):
-                while _open_files() > before:
-                    await asyncio.sleep(0.002)
+            await until(lambda: _open_files() <= before)
     finally:
         gc.enable()
     assert errors, "a connect that waits for nothing"

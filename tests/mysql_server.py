@@ -84,12 +84,12 @@ class Server(PrivateServer):
         )
         self._give(users)
         how = ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        self._run(self._install, *how, f"--datadir={self.folder / 'data'}")
+        self._run(self._install, *how, f"--datadir={self.folder / 'data'}", f"--tmpdir={self.folder}")
 
     def _command(self) -> list[str | Path]:
         options = {
             "datadir": str(self.folder / "data"),
-            "tmpdir": str(self.folder / "data"),  # one that starts clears it, and several are beside each other
+            "tmpdir": str(self.folder),  # one that starts clears it, and several are beside each other
             "socket": str(self.socket),
             "pid-file": str(self.folder / "pid"),
             "port": str(self.port),

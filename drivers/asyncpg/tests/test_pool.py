@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from databases import until
 from dbcore_asyncpg import Connection, driver, start_pool
 
 import dbcore as db
@@ -33,12 +34,6 @@ async def pooled(postgres_url: str, **pool: Any) -> AsyncGenerator[db.PoolOps[Co
         yield running
     finally:
         await running.stop()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 # -- checkout and release ----------------------------------------------------------------------------------------------

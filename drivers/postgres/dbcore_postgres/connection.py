@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -110,8 +109,6 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """Done when a statement that was cancelled has been ended."""
         self.trip: SharedTrip | None = None
         """The trip of many tasks' statements that is under way."""
-        self._poll = select.poll()
-        self._poll.register(pgconn.socket, select.POLLIN)
 
     @property
     def adapters(self) -> AdaptersMap:
@@ -158,10 +155,6 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
             self.ear.close()
             self.pgconn.finish()
 
-    def has_input(self) -> bool:
-        """Say whether something can be read, without waiting and without reading it."""
-        return bool(self._poll.poll(0))
-
     async def restore_defaults(self) -> None:
         """Undo what a user of psycopg's interface may have set on the object itself."""
         self._map = AdaptersMap(ADAPTERS)
@@ -180,7 +173,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 def is_usable(connection: Connection) -> bool:
     """Say whether nothing speaks against the connection. Readable while idle means a goodbye, a notice, or the end."""
-    return connection.pgconn.status == OK and not connection.has_input()
+    return connection.pgconn.status == OK and not connection.ear.has_input()
 
 
 def is_clean(connection: Connection) -> bool:

@@ -59,7 +59,7 @@ class Ear:
             return
         self._hear()
         loop = self._loop  # closed, perhaps
-        if loop is not None and not isinstance(loop, asyncio.SelectorEventLoop) and self._poll.poll(0):
+        if loop is not None and not isinstance(loop, asyncio.SelectorEventLoop) and self.has_input():
             # There is more. uvloop tells of a broken connection once, and never again until it is told anew.
             self._forget(loop)
             if self._hear is not None:
@@ -68,6 +68,10 @@ class Ear:
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.remove_reader(self._file)
         self._loop = None
+
+    def has_input(self) -> bool:
+        """Say whether something can be read, without waiting and without reading it."""
+        return bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Stop watching for good. May be called from any thread, with the event loop closed, and twice."""

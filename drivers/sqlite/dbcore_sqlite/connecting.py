@@ -90,9 +90,9 @@ async def connect(home: Home, settings: SqliteSettings) -> Connection:
     try:
         await connection
         connection.opened(f"dbcore-sqlite {home.lane.line.name}")
-    except RuntimeError as error:  # aiosqlite's has not begun
-        raise no_thread() from error
     except BaseException as error:
+        if isinstance(error, RuntimeError) and connection.thread is maker:  # aiosqlite's has not begun
+            raise no_thread() from error
         if isinstance(error, asyncio.CancelledError):
             connection.give_up()
         # aiosqlite has told its thread to end, and that reports to the loop, which must not be closed by then.

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from databases import until
 from dbcore_sqlite import Connection, start_pool
 from dbcore_sqlite.connecting import connect
 from dbcore_sqlite.pool import make_home
@@ -251,10 +252,8 @@ async def test_a_pool_that_nobody_refers_to_leaves_no_thread(tmp_path: Path) -> 
     pool = await start_pool(sqlite_config(tmp_path, {"min_size": 2}))
     assert len(set(threading.enumerate()) - before) == 2 * THREADS
     del pool
-    async with asyncio.timeout(5):
-        while set(threading.enumerate()) - before:
-            gc.collect()  # a connect may still be under way, and know the pool
-            await asyncio.sleep(0.001)
+    # A connect may still be under way, and know the pool.
+    await until(lambda: gc.collect() >= 0 and not set(threading.enumerate()) - before)
 
 
 async def test_a_job_that_was_cancelled_before_it_began_does_nothing(tmp_path: Path) -> None:

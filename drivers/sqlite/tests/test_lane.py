@@ -200,7 +200,7 @@ async def test_a_writer_whose_time_is_up_hears_of_the_limit_it_was_given(tmp_pat
             assert pool.admit
             leave = await pool.admit(0.05)
             try:
-                await asyncio.sleep(0.001)  # the checkout takes a part of it
+                await asyncio.sleep(0)  # the checkout takes a part of it
                 await begin_write(other)
             finally:
                 leave()
@@ -301,13 +301,21 @@ async def test_the_lane_is_given_back_by_the_reset_of_a_forgotten_transaction(tm
             assert await count(other) == 1
 
 
+async def refused(connection: Connection) -> None:
+    """Wait until the next statement of the connection has been told of a lock."""
+    before = connection.job
+    async with asyncio.timeout(10):
+        while connection.job is before or connection.job is None or not connection.job.ended:
+            await asyncio.sleep(0)
+
+
 async def test_a_lock_of_another_process_is_waited_for(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path) as pool, held(pool) as connection:
         await numbers(connection)
         foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
         foreign.execute("BEGIN IMMEDIATE")
         task = asyncio.create_task(run(connection, "INSERT INTO numbers VALUES (1)"))
-        await asyncio.sleep(0.05)
+        await refused(connection)
         assert not task.done()
         foreign.execute("COMMIT")
         foreign.close()
@@ -337,7 +345,7 @@ async def test_a_wait_for_another_process_ends_with_its_task(tmp_path: Path) -> 
         foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
         foreign.execute("BEGIN IMMEDIATE")
         task = asyncio.create_task(run(connection, "INSERT INTO numbers VALUES (1)"))
-        await asyncio.sleep(0.02)
+        await refused(connection)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

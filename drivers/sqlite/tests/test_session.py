@@ -6,7 +6,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
+from dbcore_sqlite import Connection
 from dbcore_sqlite.session import is_clean, is_usable, touch
 from dbcore_sqlite.statements import batch, script
 from dbcore_sqlite.streams import stream
@@ -129,14 +131,20 @@ async def test_a_transaction_left_open_on_a_connection_in_other_hands_is_rolled_
             assert await value(again, "SELECT count(*) FROM left_open") == 0
 
 
+async def open_cursor(connection: Connection) -> aiosqlite.Cursor:
+    """Natively, with more rows to come."""
+    await numbers(connection)
+    await run(connection, "INSERT INTO numbers VALUES (1), (2), (3)")
+    touch(connection)
+    cursor = await connection.execute("SELECT n FROM numbers")
+    await cursor.fetchone()
+    return cursor
+
+
 async def test_a_native_cursor_left_open_costs_the_connection(tmp_path: Path) -> None:
     async with sqlite_pool(tmp_path, one()) as pool:
         async with held(pool) as connection:
-            await numbers(connection)
-            await run(connection, "INSERT INTO numbers VALUES (1), (2), (3)")
-            touch(connection)
-            cursor = await connection.execute("SELECT n FROM numbers")
-            await cursor.fetchone()
+            cursor = await open_cursor(connection)
         async with held(pool) as other:
             assert other is not connection
         del cursor
@@ -149,11 +157,7 @@ async def test_a_cursor_left_open_is_noticed_each_time_and_nobody_is_warned_of_i
         async with held(pool) as connection:
             touch(connection)
         async with held(pool) as connection:
-            await numbers(connection)
-            await run(connection, "INSERT INTO numbers VALUES (1), (2), (3)")
-            touch(connection)
-            cursor = await connection.execute("SELECT n FROM numbers")
-            await cursor.fetchone()
+            cursor = await open_cursor(connection)
         async with held(pool) as other:
             assert other is not connection
         del cursor

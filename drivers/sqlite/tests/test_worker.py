@@ -259,19 +259,25 @@ async def test_a_commit_that_was_cancelled_before_it_began_leaves_nothing_open_f
         assert not connection.native.in_transaction
 
 
+async def at_work(connection: Connection) -> threading.Event:
+    """Leave a statement behind that runs in aiosqlite's own thread, until the event that this returns is set."""
+    began, released = threading.Event(), threading.Event()
+
+    def wait() -> int:
+        began.set()
+        return int(released.wait())
+
+    touch(connection)
+    connection.native.create_function("wait", 0, wait)
+    left = asyncio.create_task(connection.execute_fetchall("SELECT wait()"))
+    await asyncio.to_thread(began.wait)
+    left.cancel()
+    return released
+
+
 async def test_statements_wait_for_what_was_sent_to_aiosqlites_own_thread(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
-        began, released = threading.Event(), threading.Event()
-
-        def wait() -> int:
-            began.set()
-            return int(released.wait())
-
-        touch(connection)
-        connection.native.create_function("wait", 0, wait)
-        left = asyncio.create_task(connection.execute_fetchall("SELECT wait()"))
-        await asyncio.to_thread(began.wait)
-        left.cancel()
+        released = await at_work(connection)
         ours = asyncio.create_task(value(connection, "SELECT 7"))
         for _ in range(10):
             await asyncio.sleep(0)
@@ -284,17 +290,7 @@ async def test_one_that_is_cancelled_meanwhile_lets_aiosqlites_thread_report_bef
     tmp_path: Path,
 ) -> None:
     async with one_connection(tmp_path) as connection:
-        began, released = threading.Event(), threading.Event()
-
-        def wait() -> int:
-            began.set()
-            return int(released.wait())
-
-        touch(connection)
-        connection.native.create_function("wait", 0, wait)
-        left = asyncio.create_task(connection.execute_fetchall("SELECT wait()"))
-        await asyncio.to_thread(began.wait)
-        left.cancel()
+        released = await at_work(connection)
         ours = asyncio.create_task(value(connection, "SELECT 7"))
         await asyncio.sleep(0)
         ours.cancel()
