@@ -16,6 +16,7 @@ from benchmarks.effort import QUICK
 from benchmarks.figures import FIGURES
 from benchmarks.measure import Measured, measure
 from benchmarks.metrics import METRICS
+from benchmarks.metrics.loops import together
 from benchmarks.plot import plots
 from benchmarks.proof import Unproven, prove
 from benchmarks.report import MARKED, SECTIONS, compared, filled
@@ -58,6 +59,15 @@ def test_every_figure_of_ours_can_be_measured(postgres_url: str, tmp_path: Path)
         assert section(run)
     run.save(tmp_path / "run.json")
     assert Run.load_from(tmp_path / "run.json") == run
+
+
+async def test_a_machine_that_sleeps_through_the_time_still_has_a_figure() -> None:
+    async def call(_: int) -> None:
+        pass
+
+    rate = await together([call], 3, lambda _: False)
+    assert rate.per_second > 0
+    assert rate.p99 >= 0
 
 
 def test_a_missing_peer_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:

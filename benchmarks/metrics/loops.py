@@ -39,7 +39,7 @@ class Rate:
 async def together(
     calls: Sequence[Callable[[int], Awaitable[object]]], tasks: int, going_on: Callable[[float], bool]
 ) -> Rate:
-    """Call from `tasks` tasks until `going_on` says no to the seconds since the start.
+    """Call from `tasks` tasks, once or more each, until `going_on` says no to the seconds since the start.
 
     One function serves all tasks; of several each has a task of its own, and there are no more tasks than that.
     """
@@ -53,10 +53,12 @@ async def together(
         call = calls[worker % len(calls)]
         number = worker
         begun = perf_counter()
-        while going_on(begun - started):
+        while True:
             await call(number)
             ended = perf_counter()
             took.append(ended - begun)
+            if not going_on(ended - started):
+                return
             number += workers
             begun = ended
 

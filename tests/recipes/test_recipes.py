@@ -88,6 +88,8 @@ class Running:
             headers = {} if body is None else {"Content-Type": "application/json"}
             client.request(method, path, None if body is None else json.dumps(body), headers)
             answer = client.getresponse()
+            if answer.status == 500:  # not one of these was asked to fail: say why
+                pytest.fail(f"{method} {path}: {answer.read().decode()}\n{self.kill()}")
             return answer.status, json.loads(answer.read()), answer.headers
 
     def status(self, method: str, path: str, body: object = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 
 import pytest
@@ -96,6 +97,17 @@ def test_a_result_may_have_any_number_of_columns(width: int) -> None:
     names = tuple(f"c{number}" for number in range(width))
     row = row_shape(names)(range(width))
     assert [getattr(row, name) for name in names] == list(range(width))
+
+
+def test_a_shape_is_whole_whenever_garbage_is_collected() -> None:
+    columns = tuple(f"c{place}" for place in range(2000))  # so wide that nothing of it has been made before
+    usual = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        row = row_shape(columns)(range(2000))
+    finally:
+        gc.set_threshold(*usual)
+    assert row.c1999 == 1999
 
 
 def test_one_class_serves_every_result_of_a_shape() -> None:
