@@ -37,10 +37,10 @@ test: $(VENV)/.dev ## Run all tests, on SQLite, Postgres and MariaDB
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
 .PHONY: stress
-stress: $(VENV)/.dev ## 100,000 shuffled orders of the pool, the whole cancel matrix, 10,000 texts on each database
+stress: $(VENV)/.dev ## 100,000 orders of the pool, the cancel matrix, 10,000 texts and 1,000,000 rows on each database
 	DBCORE_STRESS=$${DBCORE_STRESS:-100000} $(BIN)/python -m pytest -o faulthandler_timeout=0 --durations=5 \
 	    tests/engine/test_schedules.py tests/engine/test_cancel_matrix.py \
-	    tests/database/test_placeholders_on_servers.py $(ARGS)
+	    tests/database/test_placeholders_on_servers.py tests/database/test_memory.py $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.bench ## Measure beside the peers and write docs/benchmarks.md (6 minutes; ARGS=--quick: 1, only printed)

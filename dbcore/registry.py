@@ -52,6 +52,8 @@ class Registry:
     def __init__(self) -> None:
         self._registered: dict[str, Driver[Any, Any]] = {}
         self._loaded: dict[str, Driver[Any, Any]] = {}
+        # Looking through what is installed reads a file of every distribution.
+        self._by_scheme: dict[str, Driver[Any, Any]] = {}
 
     def register(self, driver: Driver[Any, Any]) -> None:
         """See the function `register`."""
@@ -65,6 +67,7 @@ class Registry:
                 "name, or pass it to open() as driver=."
             )
         self._registered[driver.name] = driver
+        self._by_scheme.clear()
 
     def find(self, name: str) -> Driver[Any, Any]:
         """See the function `find_driver`."""
@@ -83,6 +86,8 @@ class Registry:
 
     def find_by_scheme(self, scheme: str) -> Driver[Any, Any]:
         """See the function `find_driver_by_scheme`."""
+        if scheme in self._by_scheme:
+            return self._by_scheme[scheme]
         names = {name for known, name in self._schemes() if known == scheme}
         name = scheme if scheme in names else names.pop() if len(names) == 1 else None
         if name is None and names:
@@ -100,6 +105,7 @@ class Registry:
                 f"the driver {name!r} does not answer to the URL scheme {scheme!r}",
                 f"It answers to {listed(driver.schemes)}.",
             )
+        self._by_scheme[scheme] = driver
         return driver
 
     def installed(self) -> tuple[Installed, ...]:

@@ -173,6 +173,32 @@ def test_a_scheme_of_several_drivers_is_a_problem_that_names_them(site: Site) ->
     ]
 
 
+def test_what_is_installed_is_looked_through_once_for_a_scheme(site: Site) -> None:
+    site.install("one")
+    printed = site.run("""
+        first = find_driver_by_scheme("oneql")
+        sys.path.clear()
+        print(find_driver_by_scheme("oneql") is first)
+    """)
+    assert printed == "True"
+
+
+def test_a_driver_registered_late_takes_part_in_whose_a_scheme_is(site: Site) -> None:
+    site.install("one")
+    printed = site.run("""
+        from dataclasses import replace
+        first = find_driver_by_scheme("oneql")
+        register(replace(first, name="other"))
+        print(problem(lambda: find_driver_by_scheme("oneql")))
+        register(replace(first, name="oneql"))
+        print(find_driver_by_scheme("oneql").name)
+    """)
+    assert printed.splitlines() == [
+        "the URL scheme 'oneql' belongs to several drivers: one, other. Say which: driver = ...",
+        "oneql",
+    ]
+
+
 def test_an_installed_name_cannot_be_registered(site: Site) -> None:
     site.install("one")
     printed = site.run("""
