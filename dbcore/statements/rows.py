@@ -72,9 +72,10 @@ def _restore(columns: tuple[str, ...], values: tuple[Any, ...]) -> Row:
 def _getters(count: int) -> tuple[Any, ...]:
     """Return attributes that read item 0, 1, ... of any tuple, at the speed of a named tuple's: they are its own."""
     names = [f"item{place}" for place in range(count)]
-    # Held until the end: a class that is garbage is emptied when it is collected, whoever still has its `vars`.
-    getters = namedtuple("getters", names)  # noqa: PYI024 # pyright: ignore[reportUntypedNamedTuple] (the names are made here, no types to give)
-    return tuple(vars(getters)[name] for name in names)
+    # Held until the end: a class that is garbage is emptied when it is collected, whoever still has its `vars`. (No
+    # checker of types likes names that are made here.)
+    made = namedtuple("Getters", names)  # type: ignore[misc]  # noqa: PYI024 # pyright: ignore[reportUntypedNamedTuple]
+    return tuple(vars(made)[name] for name in names)
 
 
 @lru_cache(maxsize=_WIDEST)
