@@ -7,7 +7,11 @@ server starts one of its own: `with Server() as server`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import hmac
+import os
 import shutil
 import signal
 import subprocess
@@ -105,7 +109,7 @@ class Server(PrivateServer):
 
     def _make_data(self) -> None:
         password = self.folder / "password"
-        password.write_text(PASSWORD)
+        password.write_text(_verifier(PASSWORD))
         self._give(password)
         where: list[str | Path] = ["-D", self.folder / "data", "-E", "UTF8", "--locale=C"]
         where += ["--no-sync", "--no-instructions"]
@@ -121,6 +125,16 @@ class Server(PrivateServer):
     def _is_ready(self) -> bool:
         where: list[str | Path] = ["-h", self.folder, "-p", str(self.port), "-d", "postgres"]
         return subprocess.run([self._bin / "pg_isready", "-q", *where], check=False).returncode == 0
+
+
+def _verifier(password: str) -> str:
+    """Return what Postgres keeps of a password (scram), of one round: the usual 4,096 are half of a connect."""
+    salt = os.urandom(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    texts = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return "SCRAM-SHA-256$1:{}${}:{}".format(*texts)
 
 
 @pytest.fixture(scope="session")
