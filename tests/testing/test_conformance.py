@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -373,7 +375,17 @@ BROKEN: dict[str, tuple[AnyDriver, list[str]]] = {
 }
 
 
-# What a broken driver leaves behind may come to its end when the loop of the test has gone.
+@pytest.fixture
+def threads_end() -> Iterator[None]:
+    """What a broken driver leaves behind comes to its end here, when the loop has gone, and not in the next test."""
+    before = set(threading.enumerate())
+    yield
+    gc.collect()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+
+
+@pytest.mark.usefixtures("threads_end")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("what", BROKEN)
 async def test_a_driver_with_one_thing_wrong_is_found_out(
