@@ -126,10 +126,11 @@ class Registry:
             for scheme in driver.schemes:
                 yield scheme, driver.name
         names: dict[str, str] = {}
-        for entry in entry_points(group=DRIVERS):
+        found = entry_points()
+        for entry in found.select(group=DRIVERS):
             names[entry.value] = entry.name
             yield entry.name, entry.name
-        for entry in entry_points(group=SCHEMES):
+        for entry in found.select(group=SCHEMES):
             if entry.value in names:
                 yield entry.name, names[entry.value]
 
