@@ -111,4 +111,4 @@ def test_a_shape_is_whole_whenever_garbage_is_collected() -> None:
 
 
 def test_one_class_serves_every_result_of_a_shape() -> None:
-    assert row_shape(("id", "email", "count")) is USER
+    assert row_shape(("id", "email", "size")) is row_shape(("id", "email", "size"))
