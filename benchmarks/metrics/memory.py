@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -50,7 +51,10 @@ async def memory(subject: Subject) -> Mapping[str, float]:
 
 def import_time(statements: str) -> Mapping[str, float] | None:
     """Time some imports in a fresh process, without the start of Python; `None` where one is not installed."""
-    run = subprocess.run([sys.executable, "-c", TIMED.format(statements)], capture_output=True, text=True, check=False)
+    # Where bytecode is not kept, it is our own that is compiled each time: what an installer has put there is.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", TIMED.format(statements)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if "ModuleNotFoundError" in run.stderr:
         return None
     run.check_returncode()
