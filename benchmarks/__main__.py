@@ -1,6 +1,7 @@
 """Measure dbcore beside its peers, on a Postgres and a SQLite of its own.
 
-A whole run on asyncio's loop writes docs/benchmarks.md and the plots; anything less is only printed.
+A whole run on asyncio's loop writes docs/benchmarks.md and the plots; anything less, and what is held against another
+run, is only printed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         run.save(Path(options.json))
     failed = any(run.contenders[name].role == "ours" for name in run.measured.left_out)
-    if not (failed or options.quick or only or options.loop != "asyncio"):
+    if not (failed or options.quick or only or options.beside or options.loop != "asyncio"):
         publish(run)
     return int(failed)
 
@@ -128,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="rounds of each metric")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop")
     parser.add_argument("--page", action="store_true", help="measure nothing; write the page anew from the last run")
-    parser.add_argument("--beside", metavar="FILE", help="a run to compare the ratios with, by another --json")
+    parser.add_argument(
+        "--beside", metavar="FILE", help="a run to compare the ratios with, by another --json; nothing is written"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the run there")
     return parser
 
