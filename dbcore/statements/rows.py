@@ -12,6 +12,7 @@ __all__ = ["Row", "row_shape"]
 _OWN = frozenset({"as_dict"})
 _WIDEST = 64
 _item: Callable[[tuple[Any, ...], Any], Any] = tuple[Any, ...].__getitem__
+_named_tuple: Callable[[str, list[str]], type[Any]] = namedtuple  # noqa: PYI024  # the names are made at run time
 
 
 class Row(tuple[Any, ...]):
@@ -72,9 +73,8 @@ def _restore(columns: tuple[str, ...], values: tuple[Any, ...]) -> Row:
 def _getters(count: int) -> tuple[Any, ...]:
     """Return attributes that read item 0, 1, ... of any tuple, at the speed of a named tuple's: they are its own."""
     names = [f"item{place}" for place in range(count)]
-    # Held until the end: a class that is garbage is emptied when it is collected, whoever still has its `vars`. (No
-    # checker of types likes names that are made here.)
-    made = namedtuple("Getters", names)  # type: ignore[misc]  # noqa: PYI024 # pyright: ignore[reportUntypedNamedTuple]
+    # Held until the end: a class that is garbage is emptied when it is collected, whoever still has its `vars`.
+    made = _named_tuple("Getters", names)
     return tuple(vars(made)[name] for name in names)
 
 

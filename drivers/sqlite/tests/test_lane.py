@@ -285,7 +285,7 @@ async def test_a_transaction_follows_one_cancelled_again_and_again(tmp_path: Pat
         await under_way(await natives)
         while not left.is_set():
             task.cancel()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         await task
         assert await database.fetch_all("SELECT n FROM numbers") == [(2,)]
 

@@ -39,7 +39,7 @@ async def main():
                 n = await database.fetch_value("SELECT n FROM counter")
                 assert n >= last, "a reader goes forward in time"
                 last, reads = n, reads + 1
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
 
         readers = [asyncio.create_task(read()) for _ in range(4)]
         async with asyncio.TaskGroup() as group:
@@ -82,8 +82,8 @@ async def test_200_cancelled_statements_leave_their_threads_idle_and_leak_nothin
             task = asyncio.create_task(database.execute(sql))
             while database.stats().checkouts == before:
                 await asyncio.sleep(0)
-            for _ in range(turn % 5):
-                await asyncio.sleep(0.0002)
+            for _ in range(turn % 5 * 40):
+                await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

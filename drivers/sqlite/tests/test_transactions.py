@@ -22,7 +22,6 @@ from sqlite_pools import (
     one_connection,
     run,
     sqlite_pool,
-    under_way,
     value,
 )
 
@@ -127,9 +126,10 @@ async def test_a_write_that_was_cancelled_ends_the_transaction_and_says_so(tmp_p
         await numbers(connection)
         await begin_write(connection)
         await run(connection, "INSERT INTO numbers VALUES (1)")
-        task = asyncio.create_task(run(connection, SLOW_WRITE))
-        await under_way(connection)
-        await asyncio.sleep(0.01)
+        began = threading.Event()
+        connection.native.create_function("began", 0, began.set)
+        task = asyncio.create_task(run(connection, SLOW_WRITE.replace("SELECT 1", "SELECT coalesce(began(), 1)")))
+        await asyncio.to_thread(began.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

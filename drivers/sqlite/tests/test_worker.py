@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from databases import until
 from dbcore_sqlite.bell import Bell
 from dbcore_sqlite.connecting import connect
 from dbcore_sqlite.connection import Connection
@@ -107,9 +108,7 @@ async def test_a_bell_is_hung_anew_after_its_last_connection_has_gone(tmp_path: 
             async with held(pool) as connection:
                 assert await value(connection, "SELECT ?", turn) == turn
                 connection.broken = True  # replaced on release
-            async with asyncio.timeout(5):
-                while bells():
-                    await asyncio.sleep(0.001)
+            await until(lambda: not bells())
 
 
 @on_linux
