@@ -100,7 +100,7 @@ class Connecting(Generic[C]):
             self.outage = None
         self.cancel_retry()
         engine.books.growth *= 2
-        if engine.hooks.is_clean(connection):
+        if engine.readiness.is_clean(slot):
             engine.made_ready(slot)
         else:
             engine.readiness.reset(slot)  # `connect` has left a transaction open, or the like

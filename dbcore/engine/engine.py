@@ -131,7 +131,7 @@ class Engine(Generic[C]):
         now = self.now()
         if now >= slot.expires:
             self.retirement.retire(slot, "lifetime")
-        elif now < slot.trusted_until and self.hooks.is_usable(slot.connection):
+        elif now < slot.trusted_until and self.readiness.is_usable(slot):
             self.made_ready(slot)
         else:
             self.readiness.prove(slot)

@@ -53,7 +53,7 @@ class Lending(Generic[C]):
         self._loop = engine.loop
         self._newest_first = engine.books.newest_first
         self._now = engine.now
-        self._is_clean, self._is_usable = engine.hooks.is_clean, engine.hooks.is_usable
+        self._readiness = engine.readiness
         self._observed = engine.observed
         self._plain = not engine.observed
         """Nothing is to be said or done about a connection that comes back as it was."""
@@ -105,6 +105,8 @@ class Lending(Generic[C]):
         started = self._now()
         future = self._stand_in_line(started, timeout, task)
         try:
+            if self._books.idle or len(self._books.slots) < self._books.max_size:
+                self._engine.pump()
             slot = await future
             if slot.state is not IN_USE:  # stop() cut it off between the hand-over and this moment
                 raise stopping.closed(self.name)  # noqa: TRY301  # the handler below sees to the books
@@ -142,12 +144,7 @@ class Lending(Generic[C]):
         """Whether an idle connection may be handed out as it is, by its age and by a look at it."""
         if now >= slot.trusted_until:
             return False
-        try:
-            usable = self._is_usable(slot.connection)
-        except Exception:
-            self._engine.log.exception("pool %s: is_usable raised; the connection will be pinged", self.name)
-            usable = False
-        if not usable:
+        if not self._readiness.is_usable(slot):
             slot.trusted_until = -math.inf
             return False
         slot.fresh_until = min(now + FRESH, slot.trusted_until)
@@ -158,7 +155,7 @@ class Lending(Generic[C]):
     def _stand_in_line(
         self, now: float, timeout: float | None, task: asyncio.Task[Any] | None
     ) -> asyncio.Future[Slot[C]]:
-        """Become the last of those who wait, and see to it that a connection is on its way."""
+        """Become the last of those who wait."""
         engine, books = self._engine, self._books
         limit = engine.settings.checkout_timeout if timeout is None else timeout
         self._admit(now, limit, task)
@@ -170,8 +167,6 @@ class Lending(Generic[C]):
             self.waiting_tasks.add(task)
         self._tally.waited += 1
         engine.connecting.hurry(now, limit)
-        if books.idle or len(books.slots) < books.max_size:
-            engine.pump()
         return future
 
     def _waited(self, started: float, task: asyncio.Task[Any] | None) -> None:
@@ -260,11 +255,7 @@ class Lending(Generic[C]):
         if slot.warned:
             slot.warned = False
             engine.log.info("pool %s: the connection that was reported as in use for too long is back", engine.name)
-        try:
-            clean = self._is_clean(slot.connection)
-        except Exception:
-            engine.log.exception("pool %s: is_clean raised; the connection will be reset", engine.name)
-            clean = False
+        clean = self._readiness.is_clean(slot)
         now = self._now()
         if self._observed:
             engine.emit(ConnectionReleased, held=now - slot.since)

@@ -23,6 +23,27 @@ class Readiness(Generic[C]):
 
     def __init__(self, engine: Engine[C]) -> None:
         self._engine = engine
+        self._is_clean, self._is_usable = engine.hooks.is_clean, engine.hooks.is_usable
+
+    # -- local state: a hook that raises, against its contract, has not said yes -------------------------------------
+
+    def is_usable(self, slot: Slot[C]) -> bool:
+        """Whether the connection's local state gives no reason for doubt."""
+        try:
+            return self._is_usable(slot.connection)
+        except Exception:
+            self._engine.log.exception("pool %s: is_usable raised; the connection is in doubt", self._engine.name)
+            return False
+
+    def is_clean(self, slot: Slot[C]) -> bool:
+        """Whether the connection's local state shows nothing to reset."""
+        try:
+            return self._is_clean(slot.connection)
+        except Exception:
+            self._engine.log.exception("pool %s: is_clean raised; the connection counts as unclean", self._engine.name)
+            return False
+
+    # -- work ----------------------------------------------------------------------------------------------------------
 
     def reset(self, slot: Slot[C]) -> None:
         """Begin to reset a connection that its holder has let go."""
@@ -35,7 +56,7 @@ class Readiness(Generic[C]):
         engine = self._engine
         ping = engine.hooks.ping
         if ping is None:
-            if engine.hooks.is_usable(slot.connection):
+            if self.is_usable(slot):
                 slot.suspect = False
                 engine.books.move(slot, State.RESETTING, engine.now())
                 engine.made_ready(slot)
@@ -55,7 +76,7 @@ class Readiness(Generic[C]):
         engine.emit(ConnectionReset, seconds=engine.now() - started, error=failure)
         if self._over(slot, "reset", failure):
             return
-        if not engine.hooks.is_clean(slot.connection):
+        if not self.is_clean(slot):
             engine.log.debug("pool %s: connection replaced, for its reset could not make it clean", engine.name)
             engine.retirement.retire(slot, "unclean")
         else:
@@ -72,7 +93,7 @@ class Readiness(Generic[C]):
         engine.emit(ConnectionPinged, seconds=engine.now() - started, error=failure)
         if self._over(slot, "ping", failure):
             return
-        if not engine.hooks.is_clean(slot.connection):
+        if not self.is_clean(slot):
             await self._reset(slot)  # whatever the ping did, nobody gets a connection with an open transaction
         else:
             self._proven(slot)
