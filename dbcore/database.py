@@ -49,8 +49,9 @@ RETRY_FIRST, RETRY_LONGEST = 0.02, 1.0
 class Database(Querying[Any]):
     """One database, talked to through a pool. Made by `db.open`, which does no I/O.
 
-    `async with database:` starts and stops it. The statement methods take a connection each, for as long as the
-    statement runs; use `connection()` or `transaction()` for several that belong together. Everything raises
+    `async with database:` starts and stops it. The statement methods find a connection for each statement, their
+    own or one that short reads of many tasks share; use `connection()` or `transaction()` for several that belong
+    together. Everything raises
     `UsageError` before the start and `PoolClosed` after the stop.
     """
 

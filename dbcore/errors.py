@@ -50,7 +50,8 @@ class DbError(Exception):
     retryable: bool
     """Nothing was done and the same work may succeed when it is done again, whole."""
     outcome_unknown: bool
-    """The connection was lost while a COMMIT was on its way: the work may or may not have been done."""
+    """The connection was lost while a COMMIT, or a statement that commits itself, was on its way: the work may or may
+    not have been done."""
     sqlstate: str | None
     """Five-character code of the server, where there is one."""
 
@@ -150,7 +151,7 @@ class PoolTimeout(PoolError, TimeoutError):
 
 
 class PoolExhausted(PoolError):
-    """`max_waiting` checkouts wait already; this one was turned away at once."""
+    """`max_waiting` checkouts wait already; this one was turned away at once. Later there may be room."""
 
 
 class PoolDeadlock(PoolError):

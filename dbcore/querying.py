@@ -1,4 +1,4 @@
-"""The statement methods, written once: `Connection` runs them on itself, `Database` each on a connection of its own."""
+"""The statement methods, written once: `Connection` runs them on itself, `Database` where it finds a connection."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One checkout, from the inside: the native connection, who is using it right now, and what it may not do at present.
 
-`Connection` is one, with a public face; `Transaction` and `Stream` work on one; a one-shot statement is one as well.
+`Connection` is one, with a public face; `Transaction` and `Stream` work on one.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Holder:
     """Who holds a connection: plain values, so that an error that carries them pickles and keeps nothing alive."""
 
     task: str
-    """Name of the task that checked the connection out; empty where there was none."""
+    """Name of the task that checked the connection out; `(a task that has ended)`, or empty where there was none."""
     site: str
     """`file:line in function` of the checkout."""
     held_for: float

@@ -189,7 +189,8 @@ class Lending(Generic[C]):
             tally.refused += 1
             error = PoolExhausted(
                 f"pool {engine.name!r}: max_waiting = {most} checkouts wait. {engine.stats()}. "
-                "Try again later, raise pool.max_waiting, or send less work at once."
+                "Try again later, raise pool.max_waiting, or send less work at once.",
+                retryable=True,
             )
         else:
             error = explaining.deadlock(engine, task)
