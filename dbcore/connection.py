@@ -1,5 +1,9 @@
 """What the application holds between checkout and release."""
 
+# Members with an underscore are for inside the library; this file is inside.
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,9 +12,9 @@ from typing import Any, Generic, Self, TypeVar
 
 from dbcore.driver import Isolation, Result
 from dbcore.errors import UsageError
+from dbcore.loan import BEFORE, UNUSED, Loan
 from dbcore.places import frame_at
 from dbcore.querying import Querying
-from dbcore.session import BEFORE, UNUSED, Session
 from dbcore.transaction import Transaction
 
 __all__ = ["Connection"]
@@ -19,7 +23,7 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 
-class Connection(Session[C], Querying[C], Generic[C]):
+class Connection(Loan[C], Querying[C], Generic[C]):
     """One connection of the pool, for one task at a time. Made by `database.connection()`, taken by `async with`.
 
     It is released on every way out of the block, and refuses everything afterwards.
@@ -28,7 +32,7 @@ class Connection(Session[C], Querying[C], Generic[C]):
     __slots__ = ("_timeout",)
 
     _timeout: float | None
-    """For the checkout; set, with the others that a `Session` is made with, by `Database.connection`."""
+    """For the checkout; set, with the others that a `Loan` is made with, by `Database.connection`."""
 
     async def __aenter__(self) -> Self:
         if self.lent is not BEFORE:
@@ -74,7 +78,7 @@ class Connection(Session[C], Querying[C], Generic[C]):
         status = self._access.driver.transaction_status
         native = self._held()
         if status is None:
-            return any(not level.ended for level in self._levels)
+            return any(not level._ended for level in self._levels)
         return status(native) != "idle"
 
     def __repr__(self) -> str:
@@ -95,7 +99,7 @@ class Connection(Session[C], Querying[C], Generic[C]):
         """
         return Transaction(self, isolation, read_only=read_only, timeout=timeout)
 
-    def pinned_transaction(self, isolation: Isolation | None, *, read_only: bool) -> Transaction[C]:
+    def _pinned_transaction(self, isolation: Isolation | None, *, read_only: bool) -> Transaction[C]:
         """A transaction that takes this connection when it begins and releases it when it ends."""
         return Transaction(self, isolation, read_only=read_only, owned=True, timeout=self._timeout)
 
@@ -105,7 +109,7 @@ class Connection(Session[C], Querying[C], Generic[C]):
         if not self._levels:
             message = "no transaction is open on this connection; `tx.rollback()` belongs inside of one"
             raise self._access.own(UsageError(message))
-        await self._levels[-1].roll_back()
+        await self._levels[-1]._roll_back()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -123,8 +127,8 @@ class Connection(Session[C], Querying[C], Generic[C]):
             return await self._run_alone(operation, sql, timeout)
         except BaseException as error:
             if self._levels:
-                self._levels[-1].doom(error)
+                self._levels[-1]._doom(error)
             raise
 
-    def _streaming(self) -> tuple[Session[C], bool]:
+    def _streaming(self) -> tuple[Loan[C], bool]:
         return self, False

@@ -25,11 +25,11 @@ from dbcore.driver import Driver, Isolation, Result, ServerInfo
 from dbcore.errors import DbError, PoolError
 from dbcore.events import Observer
 from dbcore.loading import resolve
-from dbcore.places import frame_at
+from dbcore.loan import BEFORE, Loan
+from dbcore.places import frame_at, outside
 from dbcore.pool import Pool, PoolOps, Release
 from dbcore.querying import Querying
 from dbcore.registry import find_driver
-from dbcore.session import BEFORE, Session
 from dbcore.stats import Holder, Stats
 from dbcore.transaction import Transaction
 from dbcore.trips import Trips
@@ -61,9 +61,7 @@ class Database(Querying[Any]):
         self._trips: Trips[Any] | None = None
         self._warned = False
         self._starting: asyncio.Future[None] | None = None
-        frame = frame_at(1)
-        while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
-            frame = frame.f_back
+        frame = frame_at(outside())
         self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
     # -- start and stop ------------------------------------------------------------------------------------------------
@@ -133,9 +131,9 @@ class Database(Querying[Any]):
 
     def __del__(self) -> None:
         if hasattr(self, "_opened_at"):  # it was made to its end
-            self.warn()
+            self._warn()
 
-    def warn(self) -> None:
+    def _warn(self) -> None:
         """Say, once, that nobody stopped it."""
         access = self._access
         if access.pool is None or access.stopped or self._warned or access.pid != os.getpid():
@@ -181,7 +179,7 @@ class Database(Querying[Any]):
         See `Connection.transaction`. `timeout` in seconds is for the connection, and for the writers in front where
         the database has one writer at a time.
         """
-        return self.connection(timeout).pinned_transaction(isolation, read_only=read_only)
+        return self.connection(timeout)._pinned_transaction(isolation, read_only=read_only)
 
     async def run_transaction(
         self,
@@ -295,15 +293,15 @@ class Database(Querying[Any]):
     async def _alone(
         self, operation: Callable[[Any], Awaitable[T]], sql: str | None, timeout: float | None, *, writing: bool
     ) -> T:
-        session: Session[Any] = Session(self._access)
-        await session._take(None, writing=writing)
+        loan: Loan[Any] = Loan(self._access)
+        await loan._take(None, writing=writing)
         try:
-            return await session._run_alone(operation, sql, timeout)
+            return await loan._run_alone(operation, sql, timeout)
         finally:
-            session._let_go(frame_at(0))
+            loan._let_go(frame_at(0))
 
-    def _streaming(self) -> tuple[Session[Any], bool]:
-        return Session(self._access), True
+    def _streaming(self) -> tuple[Loan[Any], bool]:
+        return Loan(self._access), True
 
     def _raw_ops(self, ops: PoolOps[Any]) -> PoolOps[Any]:
         access, touch = self._access, self._access.driver.touch
@@ -349,4 +347,4 @@ _started: weakref.WeakSet[Database] = weakref.WeakSet()
 @atexit.register
 def _warn_of_the_forgotten() -> None:
     for database in list(_started):
-        database.warn()
+        database._warn()

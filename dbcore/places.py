@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import CodeType, FrameType
 
 __all__ = ["describe", "frame_at", "outside"]
@@ -12,14 +12,14 @@ frame_at: Callable[[int], FrameType] = sys._getframe  # noqa: SLF001  # pyright:
 """The frame of a caller: 0 is here."""
 
 
-def outside() -> int:
-    """Return how many frames up from the caller the first one is that is not dbcore's: 1 is the caller's caller.
+def outside(packages: Collection[str] = ("dbcore",)) -> int:
+    """Return how many frames up from the caller the first one is that is in none of these: 1 is the caller's caller.
 
     For ways on which a fraction of a microsecond is nothing; the others know their depth.
     """
     depth = 1
     frame = frame_at(2)
-    while frame.f_back is not None and (frame.f_globals.get("__package__") or "").partition(".")[0] == "dbcore":
+    while frame.f_back is not None and (frame.f_globals.get("__package__") or "").partition(".")[0] in packages:
         frame = frame.f_back
         depth += 1
     return depth

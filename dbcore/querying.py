@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 from dbcore.access import Access
 from dbcore.driver import Result
 from dbcore.errors import DbError, NotFound, QueryError, TooManyRows
-from dbcore.session import Session
+from dbcore.loan import Loan
 from dbcore.statements import Params, Row, Statement, decoder
 from dbcore.stream import Stream
 
@@ -40,8 +40,8 @@ class Querying(ABC, Generic[C]):
         """Run an operation that is all or nothing. Without `apart` it gets a transaction where none is open."""
 
     @abstractmethod
-    def _streaming(self) -> tuple[Session[C], bool]:
-        """The session that a stream reads on, and whether it is the stream's own to take and release."""
+    def _streaming(self) -> tuple[Loan[C], bool]:
+        """The loan that a stream reads on, and whether it is the stream's own to take and release."""
 
     # -- one statement -------------------------------------------------------------------------------------------------
 
@@ -266,8 +266,8 @@ class Querying(ABC, Generic[C]):
         if source is None:
             raise self._access.unsupported("stream rows")
         text, values = self._bind(sql, params)
-        session, owned = self._streaming()
-        return Stream(session, lambda native: source(native, text, values, batch_size), sql, into, owned=owned)
+        loan, owned = self._streaming()
+        return Stream(loan, lambda native: source(native, text, values, batch_size), sql, into, owned=owned)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 from dbcore.access import log
 from dbcore.driver import Result
 from dbcore.errors import DbError, UsageError
+from dbcore.loan import Loan
 from dbcore.places import frame_at
-from dbcore.session import Session
 from dbcore.statements import decoder
 
 __all__ = ["Stream"]
@@ -27,18 +27,18 @@ OPEN = "a stream is open on it; leave the stream's block first, or take a second
 class Stream(Generic[T]):
     """`async with` gives an async iterator; leaving the block, in whatever way, ends the statement."""
 
-    __slots__ = ("_into", "_open", "_owned", "_read", "_rows", "_session", "_source", "_sql")
+    __slots__ = ("_into", "_loan", "_open", "_owned", "_read", "_rows", "_source", "_sql")
 
     def __init__(
         self,
-        session: Session[Any],
+        loan: Loan[Any],
         open_source: Callable[[Any], AsyncGenerator[Result, None]],
         sql: str,
         into: Any,
         *,
         owned: bool,
     ) -> None:
-        self._session = session
+        self._loan = loan
         self._owned = owned
         self._open = open_source
         self._sql = sql
@@ -48,13 +48,13 @@ class Stream(Generic[T]):
         self._read = 0
 
     async def __aenter__(self) -> Stream[T]:
-        session = self._session
+        loan = self._loan
         if self._owned:
-            await session._take(None)
-        native = session._held()
-        if session._busy is not None or session._refusing is not None:
-            raise session._misuse()
-        session._refusing = OPEN
+            await loan._take(None)
+        native = loan._held()
+        if loan._busy is not None or loan._refusing is not None:
+            raise loan._misuse()
+        loan._refusing = OPEN
         self._source = self._open(native)
         return self
 
@@ -67,24 +67,24 @@ class Stream(Generic[T]):
         source = self._source
         if source is None:
             message = "a stream is read inside its block: `async with ...stream(...) as rows:`"
-            raise self._session._access.own(UsageError(message))
-        session = self._session
-        session._refusing = None
+            raise self._loan._access.own(UsageError(message))
+        loan = self._loan
+        loan._refusing = None
         try:
-            while (result := await session._run_alone(lambda _: anext(source, None), self._sql)) is not None:
+            while (result := await loan._run_alone(lambda _: anext(source, None), self._sql)) is not None:
                 self._rows = iter(self._decoded(result))
                 self._read += len(result.rows)
                 for row in self._rows:
                     return row
         finally:
-            session._refusing = OPEN
+            loan._refusing = OPEN
         raise StopAsyncIteration
 
     def _decoded(self, result: Result) -> list[T]:
         try:
             decoded: list[Any] = decoder(self._into, result.columns)(result.rows, self._read + 1)
         except DbError as error:
-            self._session._access.own(error, self._sql)
+            self._loan._access.own(error, self._sql)
             raise
         return decoded
 
@@ -93,13 +93,13 @@ class Stream(Generic[T]):
     ) -> None:
         source, self._source = self._source, None
         self._rows = iter(())
-        self._session._refusing = None
+        self._loan._refusing = None
         try:
             if source is not None:
                 await source.aclose()
         except Exception as failure:
             # The rows that were read are good; what is left open is the reset's business.
-            log.warning("database %s: closing a stream failed: %s", self._session._access.name, type(failure).__name__)
+            log.warning("database %s: closing a stream failed: %s", self._loan._access.name, type(failure).__name__)
         finally:
             if self._owned:
-                self._session._let_go(frame_at(1))
+                self._loan._let_go(frame_at(1))

@@ -44,13 +44,13 @@ class Transaction(Generic[C]):
     __slots__ = (
         "_connection",
         "_depth",
-        "_doom",
+        "_doomed_by",
+        "_ended",
         "_isolation",
         "_owned",
         "_read_only",
+        "_task_name",
         "_timeout",
-        "ended",
-        "task_name",
     )
 
     def __init__(
@@ -68,9 +68,9 @@ class Transaction(Generic[C]):
         self._owned = owned
         self._timeout = timeout
         self._depth = 0
-        self._doom: BaseException | None = None
-        self.ended = False
-        self.task_name = ""
+        self._doomed_by: BaseException | None = None
+        self._ended = False
+        self._task_name = ""
 
     async def __aenter__(self) -> Connection[C]:
         if not self._owned:
@@ -89,7 +89,7 @@ class Transaction(Generic[C]):
     ) -> None:
         try:
             self._leave()
-            if self.ended:
+            if self._ended:
                 self._connection._refusing = None
             elif error is not None:
                 await self._undo(error)
@@ -107,7 +107,7 @@ class Transaction(Generic[C]):
         connection._held()
         self._depth = len(connection._levels)
         task = asyncio.current_task(access.loop)
-        self.task_name = task.get_name() if task is not None else "(none)"
+        self._task_name = task.get_name() if task is not None else "(none)"
         if self._depth:
             if self._isolation is not None or self._read_only or self._timeout is not None:
                 message = "isolation, read_only and timeout belong to the outermost transaction; this is a savepoint"
@@ -156,18 +156,18 @@ class Transaction(Generic[C]):
 
     # -- end -----------------------------------------------------------------------------------------------------------
 
-    def doom(self, error: BaseException) -> None:
+    def _doom(self, error: BaseException) -> None:
         """Something inside failed half way: this level must not be committed any more."""
-        if self._doom is None:
-            self._doom = error
+        if self._doomed_by is None:
+            self._doomed_by = error
 
-    async def roll_back(self) -> None:
+    async def _roll_back(self) -> None:
         """End this level now; its block refuses statements from here on."""
-        if self.ended:
+        if self._ended:
             message = "this transaction was rolled back already; leave its block"
             raise self._connection._access.own(UsageError(message))
         await self._roll_back_shielded()
-        self.ended = True
+        self._ended = True
         self._connection._refusing = ENDED
 
     def _leave(self) -> None:
@@ -176,13 +176,13 @@ class Transaction(Generic[C]):
         if levels and levels[-1] is self:
             levels.pop()
             return
-        others = [level.task_name for level in levels[self._depth :] if level is not self]
+        others = [level._task_name for level in levels[self._depth :] if level is not self]
         del levels[self._depth :]
         self._connection._refusing = DISORDERED
         raise self._connection._access.own(
             UsageError(
-                f"transactions end last in, first out: task {self.task_name} left a block while the one opened inside "
-                f"of it by task {', '.join(others) or self.task_name} was still open, or after it had been left. "
+                f"transactions end last in, first out: task {self._task_name} left a block while the one opened inside "
+                f"of it by task {', '.join(others) or self._task_name} was still open, or after it had been left. "
                 "Give each task a connection of its own"
             )
         )
@@ -199,7 +199,7 @@ class Transaction(Generic[C]):
     async def _commit(self) -> None:
         connection = self._connection
         access = connection._access
-        doom = self._doom
+        doom = self._doomed_by
         status = access.driver.transaction_status
         state = "open" if status is None else status(connection._held())
         if doom is not None or state != "open":

@@ -27,7 +27,7 @@ LAYERS = [
     "loading",
     "statements",
     ("access", "foreign"),
-    ("connection", "querying", "session", "stream", "transaction"),
+    ("connection", "loan", "querying", "stream", "transaction"),
     "texts",
     "trips",
     "database",

@@ -1,7 +1,7 @@
 """How a connection ends: politely, or dropped at once. Its capacity comes free when it is gone, not before.
 
-When one ends is decided elsewhere: `engine` (too old or drained when it would be used again), `keeper` (too old, idle for
-too long), `readiness` (dead or unclean), `stopping`.
+When one ends is decided elsewhere: `engine` (too old or drained when it would be used again), `keeper` (too old, idle),
+`readiness` (dead or unclean), `stopping`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from dbcore.config import Config
 from dbcore.errors import PoolClosed, PoolTimeout, UsageError
-from dbcore.places import describe, frame_at
+from dbcore.places import describe, frame_at, outside
 from dbcore.pool import PoolOps, Release
 from dbcore.stats import Holder, Stats
 
@@ -250,7 +250,5 @@ def _give_up(future: asyncio.Future[None]) -> None:
 
 def _site() -> str:
     """The place outside of this library that asks."""
-    frame = frame_at(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] == "dbcore":
-        frame = frame.f_back
+    frame = frame_at(outside())
     return describe(frame.f_code, frame.f_lasti)

@@ -25,6 +25,14 @@ class User:
     email: str
 
 
+async def test_one_that_is_forgotten_is_reported_by_the_line_that_made_it(caplog: pytest.LogCaptureFixture) -> None:
+    fake = FakeDatabase()
+    await fake.start()
+    fake._warn()
+    await fake.stop()
+    assert f"opened at {__file__}:" in caplog.text
+
+
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from dbcore.events import (
     ConnectionReset,
     Event,
 )
-from dbcore.places import describe, frame_at
+from dbcore.places import describe, frame_at, outside
 from dbcore.stats import Holder, Stats
 from dbcore_asyncpg.connection import Connection
 from dbcore_asyncpg.settings import AsyncpgSettings
@@ -110,9 +110,7 @@ class Books:
 
     def served(self, proxy: object, connection: Connection, started: float, *, waited: bool) -> None:
         now = self._now()
-        frame = frame_at(1)
-        while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _INSIDE:
-            frame = frame.f_back
+        frame = frame_at(outside(_INSIDE))
         task = asyncio.current_task()
         self.resetting.pop(connection, None)
         self.lent[proxy] = Lent(connection, task.get_name() if task else "", frame.f_code, frame.f_lasti, now)

@@ -19,7 +19,7 @@ from dbcore.pool import Hold, NotLent, Release
 if TYPE_CHECKING:
     from dbcore.transaction import Transaction
 
-__all__ = ["BEFORE", "UNUSED", "Session"]
+__all__ = ["BEFORE", "UNUSED", "Loan"]
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class _Released(NotLent):
 BEFORE, UNUSED = NotLent(), NotLent()
 
 
-class Session(Hold[C], Generic[C]):
+class Loan(Hold[C], Generic[C]):
     """Belongs to one task at a time, and refuses everything before its checkout and after its release.
 
     What it was lent is looked at with the first use: a connection that nobody has used needs no check when it comes
