@@ -69,6 +69,8 @@ class Stream(Generic[T]):
             message = "a stream is read inside its block: `async with ...stream(...) as rows:`"
             raise self._loan._access.own(UsageError(message))
         loan = self._loan
+        if loan._refusing is not OPEN:
+            raise loan._misuse()
         loan._refusing = None
         try:
             while (result := await loan._run_alone(lambda _: anext(source, None), self._sql)) is not None:
@@ -77,7 +79,8 @@ class Stream(Generic[T]):
                 for row in self._rows:
                     return row
         finally:
-            loan._refusing = OPEN
+            if loan._refusing is None:
+                loan._refusing = OPEN
         raise StopAsyncIteration
 
     def _decoded(self, result: Result) -> list[T]:
@@ -93,7 +96,8 @@ class Stream(Generic[T]):
     ) -> None:
         source, self._source = self._source, None
         self._rows = iter(())
-        self._loan._refusing = None
+        if self._loan._refusing is OPEN:
+            self._loan._refusing = None
         try:
             if source is not None:
                 await source.aclose()

@@ -23,7 +23,16 @@ __all__ = ["Transaction"]
 C = TypeVar("C")
 
 ENDED = "its transaction was ended by rollback(); leave the block, and begin a new one for more"
+ROLLING_BACK = "its transaction is being rolled back"
+# Nothing but the reset, at the release, is sure to end these.
 CUT_SHORT = "its task was cancelled twice and left while the rollback was still under way"
+FAILED = "the rollback of its transaction failed; leave the connection's block"
+STILL_USED = (
+    "its transaction was left while another task was running a statement in it; leave the connection's block, and see "
+    "to it that such tasks end inside of the transaction's"
+)
+DISORDERED = "its transactions were left out of order; leave the connection's block"
+LOST = frozenset({CUT_SHORT, FAILED, STILL_USED, DISORDERED})
 DOOMED = (
     "nothing was committed, for an error inside has doomed the transaction. Let that error leave the block, or put a "
     "savepoint (a nested transaction()) around the statement that may fail"
@@ -32,8 +41,6 @@ OVER = (
     "there was no transaction left to commit: a statement had ended it before, by an error that the database answers "
     "with a rollback, or by a COMMIT or ROLLBACK as text. Leave those to the block"
 )
-DISORDERED = "its transactions were left out of order; leave the connection's block"
-
 
 _ISOLATIONS: tuple[str, ...] = get_args(Isolation)
 
@@ -105,6 +112,8 @@ class Transaction(Generic[C]):
         connection = self._connection
         access = connection._access
         connection._held()
+        if self._task_name:
+            raise access.own(UsageError("a transaction is entered once; call transaction() for another one"))
         self._depth = len(connection._levels)
         task = asyncio.current_task(access.loop)
         self._task_name = task.get_name() if task is not None else "(none)"
@@ -163,12 +172,15 @@ class Transaction(Generic[C]):
 
     async def _roll_back(self) -> None:
         """End this level now; its block refuses statements from here on."""
+        connection = self._connection
         if self._ended:
             message = "this transaction was rolled back already; leave its block"
-            raise self._connection._access.own(UsageError(message))
+            raise connection._access.own(UsageError(message))
+        if connection._busy is not None or connection._refusing is not None:
+            raise connection._misuse()
         await self._roll_back_shielded()
         self._ended = True
-        self._connection._refusing = ENDED
+        connection._refusing = ENDED
 
     def _leave(self) -> None:
         """Take this level off the stack; it must be the topmost."""
@@ -189,12 +201,20 @@ class Transaction(Generic[C]):
 
     async def _undo(self, error: BaseException) -> None:
         """Roll back because of `error`, which goes on to the caller whatever happens here."""
+        connection = self._connection
+        if connection._refusing in LOST:
+            return
+        if connection._busy is not None:
+            self._lose(STILL_USED, error)
+            return
         try:
             await self._roll_back_shielded()
         except Exception as failure:
-            name = self._connection._access.name
-            log.warning("database %s: rollback failed, connection dropped: %s", name, type(failure).__name__)
-            error.add_note(f"The rollback failed too ({type(failure).__name__}); the connection is dropped.")
+            log.warning("database %s: rollback failed: %s", connection._access.name, type(failure).__name__)
+            error.add_note(
+                f"The rollback failed too ({type(failure).__name__}). The connection takes no more statements, and is "
+                "made clean or replaced when it is released."
+            )
 
     async def _commit(self) -> None:
         connection = self._connection
@@ -220,17 +240,30 @@ class Transaction(Generic[C]):
 
     async def _roll_back_shielded(self) -> None:
         """Roll back in a task of its own and wait for it. A cancellation meanwhile leaves; the rollback goes on."""
-        access = self._connection._access
-        task = access.spawn(self._roll_back_now(self._connection._held()))
+        connection = self._connection
+        task = connection._access.spawn(self._roll_back_now(connection._held()))
+        # What another task sent meanwhile would come behind the ROLLBACK, and be on its own.
+        before, connection._refusing = connection._refusing, ROLLING_BACK
         try:
             await asyncio.shield(task)
-        except asyncio.CancelledError:
+        except BaseException as error:
             if not task.done():
-                self._connection._refusing = CUT_SHORT
+                self._lose(CUT_SHORT, error)
                 task.add_done_callback(_retrieve)
+            elif task.cancelled() or task.exception() is not None:
+                self._lose(FAILED, error)
+            else:
+                connection._refusing = before
+            if isinstance(error, Exception):
+                connection._access.fail(error)
             raise
-        except Exception as error:
-            access.fail(error)
+        connection._refusing = before
+
+    def _lose(self, reason: str, error: BaseException) -> None:
+        """Leave what is open to the reset: no statement any more, and no level that could be committed."""
+        self._connection._refusing = reason
+        for level in (*self._connection._levels, self):
+            level._doom(error)
 
     async def _roll_back_now(self, native: C) -> None:
         access = self._connection._access

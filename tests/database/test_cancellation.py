@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from databases import Place, until
 
 import dbcore as db
-from dbcore.testing import Gate, Script, hangs, passes, scripted_driver, settled, virtual, waits
+from dbcore.testing import Gate, Script, fails, hangs, passes, scripted_driver, settled, virtual, waits
 
 INSERT = "INSERT INTO items VALUES ($1, $2)"
 COUNT = "SELECT count(*) FROM items"
@@ -119,6 +120,81 @@ async def test_a_rollback_that_hangs_is_bounded_and_the_connection_is_dropped() 
         assert caught.value is error
         assert asyncio.get_running_loop().time() == database.config.pool.reset_timeout
         assert "rollback failed too" in error.__notes__[0]
+
+
+@virtual
+async def test_after_a_rollback_that_failed_the_connection_takes_no_statement() -> None:
+    script = Script()
+    script.query.then(passes(), fails(db.DbError("no")))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        async with database.connection() as connection:
+            with pytest.raises(ZeroDivisionError):
+                async with connection.transaction():
+                    raise ZeroDivisionError
+            with pytest.raises(db.UsageError, match="the rollback of its transaction failed"):
+                await connection.execute("write")
+            with pytest.raises(db.UsageError, match="the rollback of its transaction failed"):
+                async with connection.transaction():
+                    pass
+        assert await database.execute("read") == 0
+    assert [sql for _, sql, _ in script.statements] == ["BEGIN", "ROLLBACK", "read"]
+
+
+@virtual
+async def test_a_savepoint_whose_rollback_failed_keeps_the_transaction_from_its_commit() -> None:
+    script = Script()
+    script.query.then(passes(), passes(), passes(), fails(db.DbError("no")))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        with pytest.raises(db.TransactionError, match="nothing was committed"):
+            async with database.transaction() as tx:
+                with contextlib.suppress(ZeroDivisionError):
+                    async with tx.transaction():
+                        await tx.execute("write")
+                        raise ZeroDivisionError
+    assert [sql.split()[0] for _, sql, _ in script.statements] == ["BEGIN", "SAVEPOINT", "write", "ROLLBACK"]
+
+
+@virtual
+async def test_while_a_rollback_is_under_way_no_other_task_gets_a_statement_in_behind_it() -> None:
+    """Laws: O9."""
+    script, gate = Script(), Gate()
+    script.query.then(passes(), waits(gate))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database, database.connection() as connection:
+
+        async def work() -> None:
+            async with connection.transaction():
+                raise ZeroDivisionError
+
+        task = asyncio.create_task(work())
+        await settled()
+        with pytest.raises(db.UsageError, match="is being rolled back"):
+            await connection.execute("write")
+        gate.open()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), ZeroDivisionError)
+        assert await connection.execute("write") == 0
+    assert [sql for _, sql, _ in script.statements] == ["BEGIN", "ROLLBACK", "write"]
+
+
+@virtual
+async def test_a_transaction_that_is_left_while_another_task_is_in_it_is_ended_by_the_reset() -> None:
+    """Laws: O9."""
+    script, gate = Script(), Gate()
+    script.query.then(passes(), waits(gate))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        async with database.connection() as connection:
+            with pytest.raises(ZeroDivisionError):
+                async with connection.transaction():
+                    other = asyncio.create_task(connection.execute("slow"))
+                    await settled()
+                    raise ZeroDivisionError
+            gate.open()
+            assert await other == 0
+            with pytest.raises(db.UsageError, match="left while another task was running a statement"):
+                await connection.execute("write")
+        await settled()
+        assert len(script.of("reset")) == 1
+    assert [sql for _, sql, _ in script.statements] == ["BEGIN", "slow"]
 
 
 @virtual

@@ -51,6 +51,36 @@ async def test_rollback_needs_a_transaction(place: Place) -> None:
             await connection.rollback()
 
 
+async def test_rollback_is_refused_while_another_task_runs_a_statement(place: Place) -> None:
+    """Laws: O9."""
+    async with place.items() as database, database.transaction() as tx:
+        other = asyncio.create_task(tx.execute(INSERT, [1, "a"]), name="the-other")
+        await asyncio.sleep(0)
+        with pytest.raises(db.UsageError, match="the-other"):
+            await tx.rollback()
+        assert await other == 1
+
+
+async def test_rollback_is_refused_while_a_stream_is_open(place: Place) -> None:
+    async with place.items() as database, database.transaction() as tx:
+        await tx.execute(INSERT, [1, "a"])
+        async with tx.stream("SELECT id FROM items") as rows:
+            with pytest.raises(db.UsageError, match="a stream is open"):
+                await tx.rollback()
+            assert [row.id async for row in rows] == [1]
+        await tx.rollback()
+
+
+async def test_a_transaction_is_entered_once(place: Place) -> None:
+    async with place.open() as database, database.connection() as connection:
+        transaction = connection.transaction()
+        async with transaction:
+            await connection.rollback()
+        with pytest.raises(db.UsageError, match=r"call transaction\(\)"):
+            async with transaction:
+                pass
+
+
 # -- savepoints --------------------------------------------------------------------------------------------------------
 
 
