@@ -7,6 +7,7 @@ itself said, values and all, is the `__cause__`. All of them pickle (the cause s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -36,10 +37,26 @@ __all__ = [
     "TransactionError",
     "UnsupportedError",
     "UsageError",
+    "twin",
 ]
 
 ConstraintKind = Literal["unique", "foreign_key", "not_null", "check", "exclusion"]
 TimeoutReason = Literal["exhausted", "connecting", "connect_failing", "writers"]
+
+
+def twin(error: BaseException) -> BaseException:
+    """Return a copy of an error for one more task: an instance that several tasks raise collects all their tracebacks.
+
+    A class whose constructor takes other arguments than it passes on cannot be copied; its constructor is left out.
+    """
+    try:
+        made = copy.copy(error)
+    except Exception:
+        made = type(error).__new__(type(error), *error.args)
+        made.args = error.args
+        made.__dict__.update(error.__dict__)
+    made.__cause__ = error.__cause__
+    return made
 
 
 class DbError(Exception):

@@ -11,7 +11,6 @@ takes its time all the same is stopped, loses the right for a while, and is run 
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
@@ -20,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from dbcore.access import UNDONE, Access, log
 from dbcore.driver import Result, Sharing
-from dbcore.errors import DbConnectionError
+from dbcore.errors import DbConnectionError, twin
 from dbcore.loops import clock
 from dbcore.pool import Hold, NotLent
 from dbcore.texts import Text
@@ -125,9 +124,7 @@ class _Trip:
         for rider in self._riders[self._arrived :]:
             if not rider.future.done():
                 failure = error or AssertionError("bug: the driver reported no outcome for a statement")
-                twin = copy.copy(failure)
-                twin.__cause__ = failure.__cause__
-                rider.future.set_exception(twin)
+                rider.future.set_exception(twin(failure))
         if self._interrupting is not None:  # it must not hit a statement of the next holder
             await asyncio.wait([self._interrupting])
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
-import math
 import random
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dbcore.engine.phase import RUNNING
 from dbcore.engine.slots import Slot, State
-from dbcore.errors import DbConnectionError, DbError
+from dbcore.errors import DbConnectionError, DbError, twin
 from dbcore.events import ConnectFailed, ConnectionOpened
 
 if TYPE_CHECKING:
@@ -44,8 +43,6 @@ class Connecting(Generic[C]):
         self._engine = engine
         self.outage: Outage | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._patience = math.inf
-        """Longest pause between two probes that those who wait can bear."""
 
     def allowed(self, now: float) -> int | None:
         """How many connects may run at once: any number, or during an outage one probe when its time has come."""
@@ -58,10 +55,11 @@ class Connecting(Generic[C]):
 
     def hurry(self, now: float, budget: float) -> None:
         """Somebody with `budget` seconds began to wait: do not let the back-off sleep through all of them."""
-        self._patience = min(self._patience, max(budget / PATIENCE, self._engine.settings.backoff_min))
-        if self.outage is not None and not self.outage.permanent and now + self._patience < self.outage.retry_at:
-            self.outage.retry_at = now + self._patience
-            self._schedule(self.outage)
+        if self.outage is not None and not self.outage.permanent:
+            retry_at = now + max(budget / PATIENCE, self._engine.settings.backoff_min)
+            if retry_at < self.outage.retry_at:
+                self.outage.retry_at = retry_at
+                self._schedule(self.outage)
 
     def cancel_retry(self) -> None:
         if self._retry is not None:
@@ -81,6 +79,13 @@ class Connecting(Generic[C]):
                 raise DbConnectionError(message, retryable=True) from error
         except Exception as error:
             self._failed(slot, started, error)
+        except asyncio.CancelledError as error:
+            if engine.phase is not RUNNING:
+                raise
+            # Nobody here cancels a connect while the pool runs: it was cancelled inside of the driver.
+            failure = DbConnectionError("the connect was cancelled from within", retryable=True)
+            failure.__cause__ = error
+            self._failed(slot, started, failure)
         else:
             self._succeeded(slot, started, connection)
 
@@ -95,22 +100,34 @@ class Connecting(Generic[C]):
         engine.tally.connects += 1
         engine.tally.connect_seconds += now - started
         engine.emit(ConnectionOpened, seconds=now - started)
+        if engine.readiness.is_clean(slot):
+            self.worked(slot)
+            engine.made_ready(slot)
+        else:
+            engine.readiness.reset(slot)  # `connect` has left a transaction open, or the like
+        engine.pump()  # growth goes on while somebody waits
+
+    def worked(self, slot: Slot[C]) -> None:
+        """A new connection is ready for its first use."""
+        engine = self._engine
+        slot.untried = False
         if self.outage is not None:
             engine.log.warning("pool %s: connects succeed again", engine.name)
             self.outage = None
         self.cancel_retry()
         engine.books.growth *= 2
-        if engine.readiness.is_clean(slot):
-            engine.made_ready(slot)
-        else:
-            engine.readiness.reset(slot)  # `connect` has left a transaction open, or the like
         engine.opened.check(engine.books)
-        engine.pump()  # growth goes on while somebody waits
 
     def _failed(self, slot: Slot[C], started: float, error: BaseException) -> None:
         engine = self._engine
+        engine.books.move(slot, State.GONE, engine.now())
+        self.set_back(started, error)
+        engine.freed()
+
+    def set_back(self, started: float, error: BaseException) -> None:
+        """Note that a connect begun at `started` gave nothing that can be used, and when to try again."""
+        engine = self._engine
         now = engine.now()
-        engine.books.move(slot, State.GONE, now)
         engine.tally.connect_failures += 1
         permanent = not (isinstance(error, DbConnectionError) and error.retryable)
         settings = engine.settings
@@ -122,10 +139,8 @@ class Connecting(Generic[C]):
             outage = self.outage = Outage(error, permanent=permanent, now=now, delay=min(delay, settings.backoff_max))
         else:
             outage.error, outage.permanent = error, permanent
-        if engine.books.waiters:
-            outage.retry_at = min(outage.retry_at, now + self._patience)
-        else:
-            self._patience = math.inf
+        if not permanent:
+            outage.retry_at = min(outage.retry_at, now + self._patience())
         told = engine.opened.failed(error)
         engine.log.log(
             logging.WARNING if news and not told else logging.DEBUG,
@@ -137,10 +152,14 @@ class Connecting(Generic[C]):
             error,
         )
         engine.emit(ConnectFailed, error=error, permanent=permanent, retry_in=outage.retry_at - now)
-        if permanent and not engine.books.live:
+        if permanent and all(slot.untried or slot.state is State.CLOSING for slot in engine.books.slots):
             engine.lending.fail_waiters(error)
         self._schedule(outage)
-        engine.freed()
+
+    def _patience(self) -> float:
+        """Longest pause between two probes that those who wait can bear."""
+        shortest = self._engine.lending.line.shortest_limit()
+        return max(shortest / PATIENCE, self._engine.settings.backoff_min)
 
     def _schedule(self, outage: Outage) -> None:
         self.cancel_retry()
@@ -152,10 +171,7 @@ def _retry(engine: Engine[Any]) -> None:
 
 
 def again(error: BaseException) -> BaseException:
-    """The same error for one more waiter: an instance that several tasks raise would collect all their tracebacks."""
+    """The error for one more waiter."""
     if not isinstance(error, DbError):
         return DbConnectionError(f"connect failed with {type(error).__name__}: {error}").with_traceback(None)
-    twin = copy.copy(error)
-    twin.__cause__ = error.__cause__
-    twin.__traceback__ = None
-    return twin
+    return twin(error)

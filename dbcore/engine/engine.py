@@ -151,9 +151,10 @@ class Engine(Generic[C]):
         if startup == "lazy":
             self.books.min_size = 0
         elif self.settings.min_size > 0:
+            opened = self.opened.begin(self.loop)
             self.pump()
             try:
-                error = await self.opened.wait(self.loop)
+                error = await opened
             except asyncio.CancelledError:
                 await self.stop()
                 raise
@@ -227,6 +228,8 @@ class Engine(Generic[C]):
             if isinstance(error, Exception):  # KeyboardInterrupt and SystemExit end the loop by themselves
                 self.log.error("pool %s: bug in task %s", self.name, task.get_name(), exc_info=error)
             self.emit(BackgroundError, during=kind, error=error)
+            if kind == "connect":
+                self.opened.failed(error)
             if slot.state is not State.IDLE and slot.state is not State.IN_USE:
                 self.retirement.abandon(slot)
 

@@ -119,7 +119,10 @@ class Keeper(Generic[C]):
                 idle_due = slot.idle_since + (settings.max_idle or math.inf)
                 if idle_due > now:  # else it is kept by min_size, and looking again at once would not change that
                     due = min(due, idle_due)
-            elif slot.state is State.IN_USE and not slot.warned:
+                continue
+            if slot.expires > now:  # it may be idle by then, and a release sets no timer
+                due = min(due, slot.expires)
+            if slot.state is State.IN_USE and not slot.warned:
                 due = min(due, slot.since + (settings.leak_warning or math.inf))
         return due
 

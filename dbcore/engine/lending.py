@@ -200,9 +200,10 @@ class Lending(Generic[C]):
             raise error
 
     def _waiting_for_others(self) -> int:
-        """How many wait for somebody else's connection: those for whom one can be made are not among them."""
+        """How many wait for what others hold: not those for whom one is in nobody's hands, or can be made."""
         books = self._books
-        return len(books.waiters) - books.connecting - (books.max_size - books.size)
+        in_nobodys_hands = len(books.idle) + books.resetting + books.connecting
+        return len(books.waiters) - in_nobodys_hands - (books.max_size - books.size)
 
     def _left(
         self, future: asyncio.Future[Slot[C]], error: BaseException, started: float, task: asyncio.Task[Any] | None
@@ -219,9 +220,11 @@ class Lending(Generic[C]):
 
     def fail_waiters(self, error: BaseException) -> None:
         """Tell all who wait that they wait in vain."""
-        while (waiter := self._books.next_waiter()) is not None:
-            self._tally.refused += 1
-            waiter.set_exception(again(error))
+        while self._books.waiters:
+            own = again(error)  # made before the waiter leaves the line, where its time goes on
+            if (waiter := self._books.next_waiter()) is not None:
+                self._tally.refused += 1
+                waiter.set_exception(own)
 
     # -- release -------------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,8 @@ class Line(Generic[C]):
 
     def __init__(self, engine: Engine[C]) -> None:
         self._engine = engine
-        self._waiters: OrderedDict[asyncio.Future[Slot[C]], tuple[float, float] | None] = engine.books.waiters
+        self._waiters: OrderedDict[asyncio.Future[Slot[C]], tuple[float, float]] = engine.books.waiters
+        """Each with the time by which it gives up, as far as the shared timer is concerned, and its limit."""
         self._last = -math.inf
         """The latest deadline in the line. Who comes with an earlier one than that gets a timer of his own."""
         self._timer: asyncio.TimerHandle | None = None
@@ -48,7 +49,7 @@ class Line(Generic[C]):
             if self._timer is None:
                 self._set_timer(deadline)
         else:
-            self._waiters[future] = None
+            self._waiters[future] = math.inf, limit
             timer = engine.loop.call_at(deadline, self._fail, future, limit)
             future.add_done_callback(lambda _: timer.cancel())
         return future
@@ -59,15 +60,18 @@ class Line(Generic[C]):
             self._timer.cancel()
             self._timer = None
 
+    def shortest_limit(self) -> float:
+        """Of those who wait; infinite when nobody does."""
+        return min((limit for _, limit in self._waiters.values()), default=math.inf)
+
     def expire(self) -> None:
         """Fail those whose time is up, and set the timer for the next one."""
         now = max(self._engine.now(), self._when)  # a loop rounds: to it this time has come
         self._timer = None
         due: list[tuple[asyncio.Future[Slot[C]], float]] = []
-        for future, times in self._waiters.items():
-            if times is None:
+        for future, (deadline, limit) in self._waiters.items():
+            if deadline == math.inf:
                 continue  # it has a timer of its own
-            deadline, limit = times
             if deadline > now:
                 self._set_timer(deadline)
                 break

@@ -78,6 +78,9 @@ class Readiness(Generic[C]):
             return
         if not self.is_clean(slot):
             engine.log.debug("pool %s: connection replaced, for its reset could not make it clean", engine.name)
+            if slot.untried:
+                failure = DbConnectionError("a new connection is not clean after its reset")
+                engine.connecting.set_back(slot.born, failure)
             engine.retirement.retire(slot, "unclean")
         else:
             slot.idle_since = engine.now()
@@ -100,9 +103,14 @@ class Readiness(Generic[C]):
 
     async def _in_time(self, hook: Callable[[C], Awaitable[None]], slot: Slot[C]) -> Exception | None:
         """Run a hook within `reset_timeout`; return what it failed with."""
+        limit = self._engine.settings.reset_timeout
         try:
-            async with asyncio.timeout(self._engine.settings.reset_timeout):
+            async with asyncio.timeout(limit):
                 await hook(slot.connection)
+        except TimeoutError as error:
+            failure = DbConnectionError(f"it took longer than reset_timeout = {limit:g} s", retryable=True)
+            failure.__cause__ = error
+            return failure
         except Exception as error:
             return error
         return None
@@ -119,12 +127,18 @@ class Readiness(Generic[C]):
         else:
             kind = type(failure).__name__
             engine.log.warning("pool %s: %s failed, connection dropped: %s: %s", engine.name, what, kind, failure)
-        engine.retirement.found_dead(slot)
+        if slot.untried:
+            engine.connecting.set_back(slot.born, failure)
+            engine.retirement.drop(slot, "lost")
+        else:
+            engine.retirement.found_dead(slot)
         return True
 
     def _proven(self, slot: Slot[C]) -> None:
         slot.suspect = False
         slot.proven = self._engine.now()
+        if slot.untried:
+            self._engine.connecting.worked(slot)
         self._engine.made_ready(slot)
         self._engine.pump()  # the next suspect
 

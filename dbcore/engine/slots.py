@@ -46,12 +46,14 @@ class Slot(Generic[C]):
         "instruction",
         "leave",
         "on_probation",
+        "pinged",
         "proven",
         "scoped",
         "since",
         "state",
         "suspect",
         "trusted_until",
+        "untried",
         "warned",
     )
 
@@ -73,8 +75,12 @@ class Slot(Generic[C]):
         """Until then, and that is never later, not even a look at it is needed."""
         self.suspect = False
         """Another connection was found dead after this one was last proven."""
+        self.untried = True
+        """It was never ready for use: the driver has just made it, or has it reset first."""
+        self.pinged = False
+        """It is being pinged: counted as resetting, but soon back."""
         self.on_probation = False
-        """A suspect that is being pinged: counted as resetting, but nobody should rely on it."""
+        """A suspect that is being pinged: nobody should rely on it."""
         self.leave: CloseReason | None = None
         """Why the connection must not be used again, once its holder lets go."""
         self.scoped = True
@@ -110,6 +116,7 @@ class Books(Generic[C, W]):
         "min_size",
         "newest_first",
         "on_probation",
+        "pinged",
         "resetting",
         "slots",
         "waiters",
@@ -125,7 +132,7 @@ class Books(Generic[C, W]):
         self.connecting = 0
         self.resetting = 0
         self.closing = 0
-        self.on_probation = 0
+        self.pinged = self.on_probation = 0
         self.growth = 1
         """Connects that may run side by side while other connections are being turned over."""
 
@@ -165,8 +172,9 @@ class Books(Generic[C, W]):
             self.connecting -= 1
         elif old is State.RESETTING:
             self.resetting -= 1
+            self.pinged -= slot.pinged
             self.on_probation -= slot.on_probation
-            slot.on_probation = False
+            slot.pinged = slot.on_probation = False
         elif old is State.CLOSING:
             self.closing -= 1
         elif old is State.GONE:
@@ -177,7 +185,9 @@ class Books(Generic[C, W]):
             self.idle.append(slot)
         elif state is State.RESETTING:
             self.resetting += 1
-            slot.on_probation = old is State.IDLE and slot.suspect
+            slot.pinged = old is State.IDLE
+            slot.on_probation = slot.pinged and slot.suspect
+            self.pinged += slot.pinged
             self.on_probation += slot.on_probation
         elif state is State.CLOSING:
             self.closing += 1
@@ -217,7 +227,8 @@ class Books(Generic[C, W]):
         if not self.idle:
             return 0
         if self.waiters:
-            return min(len(self.idle), len(self.waiters) - self.resetting)
+            # A reset may take its time; whoever waits beside idle connections gets the first that answers.
+            return min(len(self.idle), len(self.waiters) - self.pinged)
         return 1 if not self.on_probation and self.first_suspect() is not None else 0
 
     def connects_wanted(self, *, allowed: int | None = None) -> int:

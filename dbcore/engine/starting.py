@@ -17,13 +17,16 @@ class Opening:
     def __init__(self) -> None:
         self._outcome: asyncio.Future[BaseException | None] | None = None
 
-    async def wait(self, loop: asyncio.AbstractEventLoop) -> BaseException | None:
-        """The first connect error, or `None` once `min_size` connections are there."""
+    def begin(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[BaseException | None]:
+        """To be called before the first connect. Gives its error, or `None` once `min_size` connections are there."""
         self._outcome = loop.create_future()
-        return await self._outcome
+        return self._outcome
 
     def check(self, books: Books[Any, Any]) -> None:
-        if self._outcome is not None and not self._outcome.done() and books.live >= books.min_size:
+        """See whether there are enough, now that one more is ready."""
+        if self._outcome is None or self._outcome.done():
+            return
+        if sum(not slot.untried for slot in books.slots) >= books.min_size:
             self._outcome.set_result(None)
 
     def failed(self, error: BaseException) -> bool:

@@ -472,3 +472,18 @@ async def test_an_in_transaction_that_raises_keeps_nobody_waiting_and_no_stop_fr
         assert [holder.in_transaction for holder in pool.holders()] == [False]
         await pool.stop()
         release()
+
+
+@virtual
+async def test_a_slow_reset_keeps_nobody_from_the_idle_connections_beside_it() -> None:
+    script = Script()
+    async with scripted_pool(script, min_size=2, max_size=2, ping_after=1) as pool:
+        await asyncio.sleep(2)
+        connection, release = await pool.checkout()
+        await asyncio.sleep(2)
+        connection.dirty = True
+        script.reset.then(slow(4))
+        release()
+        began = now()
+        (await pool.checkout())[1]()
+        assert now() == began

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 
 import pytest
 
 from dbcore.errors import ConfigError, DbConnectionError, PoolTimeout
-from dbcore.testing import Gate, Script, fails, hangs, scripted_pool, settled, slow, virtual, waits
+from dbcore.testing import (
+    Gate,
+    Script,
+    Step,
+    fails,
+    hangs,
+    passes,
+    says_no,
+    scripted_pool,
+    settled,
+    slow,
+    virtual,
+    waits,
+)
 
 
 def now() -> float:
@@ -367,3 +381,94 @@ async def test_a_pause_ends_no_wait_of_one_who_is_served_by_a_release() -> None:
         release()
         (await waiter)[1]()
         assert now() == 1
+
+
+@virtual
+async def test_short_waits_do_not_hurry_what_a_permanent_failure_has_to_wait_for() -> None:
+    """So many logins with a wrong password would lock an account."""
+    script = Script()
+    script.connect.always(fails(wrong_password()))
+    async with scripted_pool(script, startup="lazy", backoff_min=0.1, backoff_max=10) as pool:
+        while now() < 60:
+            with pytest.raises(DbConnectionError):
+                await pool.checkout(0.5)
+            await asyncio.sleep(0.05)
+    assert len(script.of("connect")) < 20
+
+
+@virtual
+async def test_one_short_wait_hurries_the_probes_no_longer_than_it_lasts() -> None:
+    script = Script()
+    script.connect.always(fails(down()))
+    async with scripted_pool(script, startup="lazy", backoff_min=0.1, backoff_max=10) as pool:
+        patient = asyncio.create_task(pool.checkout(600))
+        await asyncio.sleep(100)
+        with pytest.raises(PoolTimeout):
+            await pool.checkout(0.5)
+        before = len(script.of("connect"))
+        await asyncio.sleep(100)
+        assert len(script.of("connect")) - before < 30
+        patient.cancel()
+
+
+@virtual
+async def test_a_connect_that_is_cancelled_from_within_has_failed() -> None:
+    script = Script()
+    script.connect.then(fails(asyncio.CancelledError()))
+    with pytest.raises(DbConnectionError, match="cancelled from within") as caught:
+        async with scripted_pool(script):
+            pass
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("broken", [says_no(), fails(RuntimeError("no telling"))])
+@virtual
+async def test_a_new_connection_that_no_reset_makes_clean_counts_as_a_failed_connect(broken: Step) -> None:
+    """Laws: N7."""
+    script = Script()
+    script.is_clean.always(broken)
+    with pytest.raises(DbConnectionError, match="not clean after its reset"):
+        async with scripted_pool(script, max_size=1):
+            pass
+    async with scripted_pool(script, max_size=1, startup="try", backoff_min=1) as pool:
+        assert now() == 0
+        await asyncio.sleep(10)
+        assert 3 <= pool.stats().connect_failures <= 6
+        script.is_clean.always(passes())
+        await asyncio.sleep(60)
+        assert pool.stats().idle == 1
+
+
+@virtual
+async def test_a_new_connection_whose_reset_fails_tells_the_start_why() -> None:
+    """Laws: N7."""
+    script = Script()
+    script.is_clean.then(says_no())
+    script.reset.then(hangs())
+    with pytest.raises(DbConnectionError, match="reset_timeout = 3 s"):
+        async with scripted_pool(script, reset_timeout=3):
+            pass
+
+
+@virtual
+async def test_an_error_whose_class_cannot_be_copied_reaches_all_who_wait() -> None:
+    class LoginFailed(DbConnectionError):
+        def __init__(self, user: str, host: str) -> None:
+            super().__init__(f"login of {user} at {host} refused")
+
+    script = Script()
+    script.connect.always(slow(1, fails(LoginFailed("app", "h"))))
+    async with scripted_pool(script, startup="lazy") as pool:
+        outcomes = await asyncio.gather(*(pool.checkout(3) for _ in range(3)), return_exceptions=True)
+        assert [str(outcome) for outcome in outcomes] == ["login of app at h refused"] * 3
+        assert {type(outcome) for outcome in outcomes} == {LoginFailed}
+        assert len({id(outcome) for outcome in outcomes}) == 3
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+@virtual
+async def test_where_tasks_begin_at_once_a_start_ends_as_well() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009  # absent from 3.11
+    async with scripted_pool(min_size=2, max_size=2) as pool:
+        assert pool.stats().idle == 2

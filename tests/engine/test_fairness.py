@@ -298,3 +298,14 @@ async def test_an_abandoned_generator_that_holds_a_connection_proves_no_deadlock
             async for _ in holding():
                 break
         (await pool.scoped_checkout(5))[1]()
+
+
+@pytest.mark.parametrize("max_waiting", [0, 2])
+@virtual
+async def test_those_for_whom_there_is_an_idle_connection_do_not_count_as_waiting(max_waiting: int) -> None:
+    """It needs a ping first, for which they wait. Laws: C6."""
+    async with scripted_pool(min_size=8, max_size=8, max_waiting=max_waiting, ping_after=1) as pool:
+        await asyncio.sleep(2)
+        for _, release in await asyncio.gather(*(pool.checkout() for _ in range(8))):
+            release()
+        assert pool.stats().refused == 0

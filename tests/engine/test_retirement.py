@@ -60,6 +60,18 @@ async def test_an_unclean_connection_past_its_time_is_closed_too() -> None:
 
 
 @virtual
+async def test_a_connection_released_before_its_time_is_retired_when_it_has_come() -> None:
+    """Nothing but the lifetime sets the keeper's timer here. Laws: I1."""
+    script = Script()
+    async with scripted_pool(script, max_lifetime=100, max_idle=None, keepalive=None, leak_warning=None) as pool:
+        _, release = await pool.checkout()
+        await asyncio.sleep(91)
+        release()
+        await asyncio.sleep(10)
+        assert closed_at(script, script.connections[0]) <= 101
+
+
+@virtual
 async def test_lifetimes_are_drawn_once_for_each_connection_within_their_bounds() -> None:
     """Laws: I3, I4."""
     script = Script()
