@@ -145,9 +145,14 @@ class Access(Generic[C]):
             raise UsageError(
                 f"database {self.name!r} was started before this process was forked; open it anew in the child"
             )
-        if asyncio.get_running_loop() is not self.loop:
-            raise UsageError(
-                f"database {self.name!r} was started in another event loop; open one database per event loop"
+        self.refuse_other_loops()
+
+    def refuse_other_loops(self) -> None:
+        if self.pid == os.getpid() and asyncio.get_running_loop() is not self.loop:
+            raise self.own(
+                UsageError(
+                    f"database {self.name!r} was started in another event loop; open one database per event loop"
+                )
             )
 
     # -- operations ----------------------------------------------------------------------------------------------------

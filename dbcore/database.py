@@ -61,6 +61,7 @@ class Database(Querying[Any]):
         self._trips: Trips[Any] | None = None
         self._warned = False
         self._starting: asyncio.Future[None] | None = None
+        self._start_pool: asyncio.Future[Any] | None = None
         frame = frame_at(outside())
         self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
@@ -70,7 +71,7 @@ class Database(Querying[Any]):
         """Open `min_size` connections, or raise the reason why not; what `startup` says decides how strictly.
 
         Harmless when called again, also by several tasks at once; after a failure it may be called again. Cancelled,
-        it leaves nothing behind.
+        it leaves nothing behind. Raises `PoolClosed` when it is stopped meanwhile.
         """
         while self._access.pool is None or self._access.stopped:
             if self._access.stopped:
@@ -85,7 +86,16 @@ class Database(Querying[Any]):
         loop = asyncio.get_running_loop()
         self._starting = loop.create_future()
         try:
-            pool = await access.driver.start_pool(access.config)
+            share = access.driver.share
+            sharing = share(access.config) if share is not None and access.config.share_trips else None
+            # A task of its own, so that `stop` can end it and not the caller.
+            self._start_pool = asyncio.ensure_future(access.driver.start_pool(access.config))
+            pool = await self._start_pool
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if access.stopped and task is not None and not task.cancelling():
+                raise access.closed() from None
+            raise
         except Exception as error:
             access.fail_to_connect(error)
         else:
@@ -95,13 +105,11 @@ class Database(Querying[Any]):
             ops = _ops(pool)
             access.opened(ops, loop)
             self._raw = self._raw_ops(ops)
-            share = access.driver.share
-            sharing = share(access.config) if share is not None and access.config.share_trips else None
             self._trips = Trips(access, sharing, loop)
             _started.add(self)
         finally:
             self._starting.set_result(None)
-            self._starting = None
+            self._starting = self._start_pool = None
 
     async def stop(self) -> None:
         """Stop for good: refuse, fail those who wait with `PoolClosed`, wait for holders up to `stop_timeout`.
@@ -109,9 +117,13 @@ class Database(Querying[Any]):
         Idempotent; several callers share one stop. It goes on when its caller is cancelled, and is always bounded.
         """
         access = self._access
+        if not access.stopped and access.loop is not None and not access.loop.is_closed():
+            access.refuse_other_loops()
         access.stopped = True
         _started.discard(self)
         if self._starting is not None:  # it will stop what it has started
+            if self._start_pool is not None:
+                self._start_pool.cancel()
             await asyncio.wait([self._starting])
         if access.pool is not None:
             try:

@@ -15,7 +15,7 @@ from databases import Place, until
 
 import dbcore as db
 from dbcore.events import Endpoint
-from dbcore.testing import Gate, Script, fails, passes, scripted_driver, settled, virtual, waits
+from dbcore.testing import Gate, Script, fails, hangs, passes, scripted_driver, settled, virtual, waits
 
 
 def other_tasks() -> set[asyncio.Task[Any]]:
@@ -191,6 +191,48 @@ async def test_use_during_start_is_refused_and_harms_nothing() -> None:
         await starting
         assert await database.execute("write") == 0
     assert len(script.statements) == 1
+
+
+@virtual
+async def test_a_stop_does_not_wait_for_a_start_that_hangs() -> None:
+    script = Script()
+    script.connect.always(hangs())
+    database = db.open("scripted://", driver=scripted_driver(script))
+    start = asyncio.create_task(database.start())
+    await settled()
+    await database.stop()
+    assert asyncio.get_running_loop().time() == 0
+    with pytest.raises(db.PoolClosed):
+        await start
+
+
+@virtual
+async def test_a_driver_that_fails_to_say_how_it_shares_leaves_no_pool_behind() -> None:
+    def share(_config: db.Config[Any]) -> None:
+        raise RuntimeError("a bug")
+
+    script = Script()
+    database = db.open("scripted://", driver=replace(scripted_driver(script), share=share))
+    with pytest.raises(RuntimeError, match="a bug"):
+        await database.start()
+    assert not script.of("connect")
+
+
+def test_a_stop_from_another_event_loop_is_refused_and_changes_nothing(place: Place) -> None:
+    """Laws: M3."""
+    database = place.open()
+    with asyncio.Runner() as own:
+        own.run(database.start())
+
+        def stop_elsewhere() -> None:
+            with pytest.raises(db.UsageError, match="another event loop"):
+                asyncio.run(database.stop())
+
+        thread = threading.Thread(target=stop_elsewhere)
+        thread.start()
+        thread.join()
+        assert own.run(database.fetch_value("SELECT 1")) == 1
+        own.run(database.stop())
 
 
 @virtual
