@@ -284,6 +284,13 @@ def test_conformance_tries_a_connection_of_the_config_and_writes_a_page(folder: 
 
 
 @pytest.mark.usefixtures("few_promises", "folder")
+def test_conformance_refuses_a_page_in_a_folder_that_is_not_there_before_it_begins() -> None:
+    done = dbcore("conformance", "sqlite:///x.db", "--markdown", "nowhere/page.md")
+    assert done.exit_code == 1
+    assert "nowhere/page.md: there is no such folder" in done.output
+    assert "Trying" not in done.output
+
+
 def test_conformance_takes_a_url_and_measures_nothing_unless_it_is_to() -> None:
     done = dbcore("conformance", "sqlite:///x.db", "--no-figures")
     assert done.exit_code == 0, done.output

@@ -29,6 +29,9 @@ def conform(
 ) -> bool:
     """Run the suite, print the report and write the page. Returns whether all that was promised is kept."""
     by_url = connection is not None and "://" in connection
+    if page is not None and not page.parent.is_dir():
+        console.print(Text(f"{page}: there is no such folder; make it first", "red"), soft_wrap=True)
+        return False
     try:
         chosen = resolve(connection) if by_url else resolve(config, connection)
         subject = subject_for(chosen)

@@ -216,6 +216,10 @@ class Engine(Generic[C]):
 
     def spawn(self, kind: Work, slot: Slot[C], work: Coroutine[Any, Any, None]) -> None:
         """Run something that must survive its caller, on a slot that nobody else touches meanwhile."""
+        if self.loop.is_closed():  # a release that comes after the end
+            work.close()
+            self.retirement.abort(slot)
+            return
         task = self.loop.create_task(work, name=f"{kind} {self.name}", context=self._context.copy())
         self._tasks[task] = kind, slot
         task.add_done_callback(self._task_ended)

@@ -37,6 +37,8 @@ class Target:
             # As a list: whole batches are checked in one call, and a model by itself could not be given this config.
             listed: Any = GenericAlias(list, (into,))
             adapter = TypeAdapter[list[Any]](listed, config=ConfigDict(hide_input_in_errors=True, allow_inf_nan=True))
+            if not getattr(adapter, "pydantic_complete", True):  # from 2.10 on it puts off what it cannot resolve
+                adapter.rebuild(raise_errors=True)
             self.schema = adapter.core_schema
         except (PydanticUserError, PydanticUndefinedAnnotation) as error:
             what = (error.message or "its annotations cannot be resolved").split("\n")[0].rstrip(".")

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from dbcore.config import PoolSettings
+from dbcore.engine import start_pool
 from dbcore.pool import Release
-from dbcore.testing import Script, fails, hangs, run, scripted_pool, settled, virtual
+from dbcore.testing import FakeConnection, Script, fails, hangs, run, scripted_pool, settled, virtual
 
 
 @virtual
@@ -109,6 +111,20 @@ def test_a_release_after_the_loop_was_closed_does_not_raise() -> None:
     run(main)
     kept[0]()
     script.check(open=0)
+
+
+def test_a_release_of_what_needs_a_reset_drops_it_when_the_loop_was_closed() -> None:
+    """Laws: M4."""
+    script = Script()
+
+    async def main() -> tuple[FakeConnection, Release]:
+        pool = await start_pool(script.hooks(), PoolSettings(), name="test")
+        return await pool.checkout()
+
+    connection, release = asyncio.run(main())
+    connection.dirty = True
+    release()
+    assert connection.state == "aborted"
 
 
 @virtual

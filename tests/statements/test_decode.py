@@ -348,3 +348,16 @@ def test_a_type_that_cannot_be_checked_is_misuse() -> None:
 
     with pytest.raises(UsageError, match="cannot be checked"):
         decoder(Opaque, ("a",))
+
+
+@pytest.mark.parametrize("kind", ["dataclass", "model"])
+def test_a_type_whose_annotations_nobody_can_resolve_is_misuse(kind: str) -> None:
+    annotations = {"a": "OnlyForATypeChecker"}
+    into: Any = (
+        dataclass(type("Unresolved", (), {"__annotations__": annotations}))
+        if kind == "dataclass"
+        else type("Unresolved", (BaseModel,), {"__annotations__": annotations, "__module__": __name__})
+    )
+    for _ in range(2):
+        with pytest.raises(UsageError, match="cannot be checked: name 'OnlyForATypeChecker' is not defined"):
+            decoder(into, ("a",))
