@@ -199,19 +199,20 @@ class Database(Querying[Any]):
         retries: int = 3,
         isolation: Isolation | None = None,
         read_only: bool = False,
+        timeout: float | None = None,
     ) -> T:
         """Call `await fn(connection)` inside a transaction, all over again when it ends in a `retryable` error.
 
         The connection is released between attempts, and the pause grows, with jitter. A commit whose outcome is
         unknown is never repeated, and neither is a wait for a connection. The last error gets a note that says how
-        often it was tried.
+        often it was tried. `timeout` is that of `transaction()`, for each attempt.
         """
         if retries < 0:
             raise ValueError(f"retries must be 0 or more, not {retries}")
         pause = RETRY_FIRST
         for attempt in range(1, retries + 2):
             try:
-                async with self.transaction(isolation, read_only) as tx:
+                async with self.transaction(isolation, read_only, timeout) as tx:
                     return await fn(tx)
             except DbError as error:
                 if not error.retryable or error.outcome_unknown or isinstance(error, PoolError):

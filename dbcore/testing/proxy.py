@@ -28,8 +28,6 @@ class FaultProxy:
         """Seconds that every chunk takes in each direction."""
         self.port = 0
         """Where the proxy listens, on 127.0.0.1; known once it was entered."""
-        self.accepted = 0
-        """Connections accepted so far."""
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._server: asyncio.Server | None = None

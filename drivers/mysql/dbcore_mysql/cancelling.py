@@ -158,7 +158,7 @@ class Ending:
         self._over: asyncio.Future[None] = loop.create_future()
         self._task = loop.create_task(self._end(), name="dbcore mysql cancel")
         _telling.add(self._task)
-        self._task.add_done_callback(_told)
+        self._task.add_done_callback(_telling.discard)
 
     async def finish(self) -> None:
         """Note that the statement has ended; return when the connection can be used again, or was dropped."""
@@ -226,7 +226,3 @@ class Ending:
 
 
 _NO_SUCH_THREAD = 1094
-
-
-def _told(telling: asyncio.Task[None]) -> None:
-    _telling.discard(telling)

@@ -34,7 +34,6 @@ class _Protocol(Protocol):
     length: int
     pos: int
     eof: bool
-    exc: BaseException | None
 
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
         """asyncmy's connection."""
 
         server_status: int
-        server_version: str
         server_capabilities: int
         _client_flag: int
         _connect_timeout: float | None
@@ -63,7 +61,6 @@ if TYPE_CHECKING:
         def thread_id(self) -> int: ...
         async def _execute_command(self, command: int, sql: str | bytes) -> None: ...
         async def _get_server_information(self) -> None: ...
-        async def _read_ok_packet(self) -> object: ...
         async def read_packet(self) -> object: ...
 
     class LibraryStream:
