@@ -22,13 +22,16 @@ _LONGEST = 65_536
 class SqlReader:
     """Reads SQL of one syntax. `reader(syntax)` makes it; keep it where many texts are read, it saves the look-up."""
 
-    __slots__ = ("compile", "words")
+    __slots__ = ("calls", "compile", "words")
 
+    calls: Callable[[str], frozenset[str]]
+    """See `Scan.calls`."""
     compile: Callable[[str], Statement]
     words: Callable[[str], tuple[str, ...]]
 
     def __init__(self, syntax: Syntax) -> None:
         self.compile = _remember(lambda sql: build(sql, syntax))
+        self.calls = _remember(lambda sql: frozenset(scan(sql, syntax).calls))
         self.words = _remember(lambda sql: tuple(scan(sql, syntax).words))
 
 

@@ -30,6 +30,9 @@ class Scan:
     placeholders: list[Placeholder] = field(default_factory=list[Placeholder])
     words: list[str] = field(default_factory=list[str])
     """Every bare word, upper case, in order: no strings, quoted identifiers, comments or placeholders."""
+    calls: set[str] = field(default_factory=set[str])
+    """What stands before a parenthesis, upper case: functions, and words such as IN. A name in quotes keeps them; one
+    that a schema stands before begins with the dot."""
     statements: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """Start and end of each statement that is not empty, without its semicolon."""
     junk: str | None = None
@@ -74,6 +77,7 @@ def scan(sql: str, syntax: Syntax) -> Scan:
     parentheses = brackets = 0
     start = end = -1
     body = _Body()
+    name = qualifier = ""
     while position < length:
         token = match_token(sql, position)
         if token is None:
@@ -93,6 +97,10 @@ def scan(sql: str, syntax: Syntax) -> Scan:
         if start < 0:
             start = here
         end = position
+        if text == "(" and name:
+            found.calls.add(name)
+        name = qualifier + text.upper() if kind in {"word", "quoted"} else ""
+        qualifier = text if text == "." else ""
         if kind == "word":
             text = text.upper()
             if not text[0].isdigit():

@@ -80,7 +80,6 @@ class FaultProxy:
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("bug: a connection was accepted outside of a task")
-        self.accepted += 1
         self._tasks.add(task)
         writers = {writer}
         self._writers.add(writer)

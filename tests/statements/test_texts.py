@@ -8,7 +8,7 @@ import pytest
 
 from dbcore.driver import Syntax
 from dbcore.errors import QueryError
-from dbcore.statements import compile_sql, split, words
+from dbcore.statements import compile_sql, reader, split, words
 
 POSTGRES = Syntax(placeholder="$1", nested_comments=True, dollar_quotes=True, escape_strings=True)
 SQLITE = Syntax(placeholder="?", bracket_identifiers=True)
@@ -112,3 +112,9 @@ def test_an_identifier_in_brackets_is_no_word_and_hides_semicolons_and_quotes() 
     sql = "SELECT [it's; into] FROM t"
     assert split(sql + "; SELECT 2", SQLITE) == [sql, "SELECT 2"]
     assert words(sql, SQLITE) == ("SELECT", "FROM", "T")
+
+
+def test_calls_are_what_stands_before_a_parenthesis() -> None:
+    sql = """SELECT f(1), "G"(2), s.h /* x */ (3), count -- (
+        (*) FROM t WHERE a IN (1) AND 'i(' = $$j($$ AND (b)"""
+    assert reader(POSTGRES).calls(sql) == {"F", '"G"', ".H", "COUNT", "IN", "AND"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from dbcore.driver import Report, Sharing
 from dbcore.statements import reader
 from dbcore_postgres.cancelling import CANCEL_SECONDS, cut_off
 from dbcore_postgres.connection import Connection, abort, use
+from dbcore_postgres.harmless import HARMLESS
 from dbcore_postgres.prepared import SYNTAX
 from dbcore_postgres.settings import PostgresSettings
 from dbcore_postgres.trip import SharedTrip
@@ -24,25 +24,17 @@ __all__ = ["interrupt", "may", "run", "share"]
 
 logger = logging.getLogger("dbcore.postgres")
 
-_words = reader(SYNTAX).words
+_sql = reader(SYNTAX)
 
 _READS = frozenset({"SELECT", "VALUES", "TABLE", "WITH"})
 _NEVER = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "SHARE", "PG_TEMP"})
 """Words of statements that write, lock rows (`FOR UPDATE`, `FOR KEY SHARE`) or need what only this session has."""
 
-_SESSION = re.compile(
-    r"set_config|advisory|nextval|setval|currval|lastval|setseed|pg_notify|pg_replication_origin|set_limit|dblink"
-    r'|query_to_|u&"',
-    re.IGNORECASE,
-)
-"""Functions that change the session, read what others left there, or run SQL that nobody sees. They are looked for in
-all of the text, for they may be called by a quoted name as well, and `U&"..."` can hide any name."""
-
 
 def may(sql: str) -> bool:
-    """Say whether a text only reads, locks nothing, and neither changes the session nor asks for its state."""
-    words = _words(sql)
-    return bool(words) and words[0] in _READS and _NEVER.isdisjoint(words) and _SESSION.search(sql) is None
+    """Say whether a text only reads, locks nothing, and calls no function but those that are known to be harmless."""
+    words = _sql.words(sql)
+    return bool(words) and words[0] in _READS and _NEVER.isdisjoint(words) and _sql.calls(sql) <= HARMLESS
 
 
 async def run(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]], report: Report) -> None:

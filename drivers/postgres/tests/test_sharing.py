@@ -416,6 +416,8 @@ def test_trips_are_offered_where_a_session_is_one_and_the_same(postgres_url: str
         "(SELECT 1) UNION SELECT 2",
         "SELECT 'INSERT INTO', \"update\" FROM t",
         "SELECT last_value, a[1] FROM t WHERE updated > now()",
+        "SELECT count(*), coalesce(max(a), 0) FROM t WHERE a IN (1, 2) AND (b OR EXISTS (SELECT 1))",
+        "SELECT jsonb_build_object('a', lower(b)) FROM t CROSS JOIN LATERAL unnest(c) AS d",
     ],
 )
 def test_what_only_reads_may_share(sql: str) -> None:
@@ -443,6 +445,13 @@ def test_what_only_reads_may_share(sql: str) -> None:
         "SELECT setseed(0.5)",
         "SELECT pg_notify('a', 'b')",
         "SELECT dblink_connect('a')",
+        "SELECT a_function_of_mine($1)",
+        "SELECT a_function_of_mine /* of mine */ ($1)",
+        "SELECT audit.count(*) FROM t",
+        "SELECT \"lower\"('A')",
+        "SELECT pg_terminate_backend(1)",
+        "SELECT pg_logical_emit_message(false, 'a', 'b')",
+        "SELECT lo_create(0)",
         "EXPLAIN ANALYZE SELECT 1",
         "SHOW search_path",
         "SET a.b = 1",
