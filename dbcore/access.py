@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
+from dbcore import refusals
 from dbcore.config import Config
 from dbcore.driver import Driver, Result
 from dbcore.errors import DbConnectionError, DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
@@ -97,7 +98,7 @@ class Access(Generic[C]):
 
     def closed(self) -> PoolClosed:
         """The error for whoever comes after the stop."""
-        return self.own(PoolClosed(f"database {self.name!r} was stopped, and stays so; open it anew"))
+        return self.own(refusals.stopped(self.name))
 
     async def take(self, hold: Hold[C], timeout: float | None, depth: int, *, writing: bool = False) -> Release | None:
         """Check a connection out. One that will write passes the pool's gate first, where there is one.
@@ -142,18 +143,12 @@ class Access(Generic[C]):
     def _guard(self) -> None:
         """A pool that is not ours may not notice a wrong loop or a fork; our engine does so itself."""
         if self.pid != os.getpid():
-            raise UsageError(
-                f"database {self.name!r} was started before this process was forked; open it anew in the child"
-            )
+            raise refusals.forked(self.name)
         self.refuse_other_loops()
 
     def refuse_other_loops(self) -> None:
-        if self.pid == os.getpid() and asyncio.get_running_loop() is not self.loop:
-            raise self.own(
-                UsageError(
-                    f"database {self.name!r} was started in another event loop; open one database per event loop"
-                )
-            )
+        if self.loop is not None and self.pid == os.getpid() and asyncio.get_running_loop() is not self.loop:
+            raise self.own(refusals.wrong_loop(self.name, self.loop))
 
     # -- operations ----------------------------------------------------------------------------------------------------
 

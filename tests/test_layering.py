@@ -18,6 +18,7 @@ LAYERS = [
     "places",
     "loops",
     "errors",
+    "refusals",
     "events",
     "config",
     "pool",

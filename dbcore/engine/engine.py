@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Literal, TypeVar
 
+from dbcore import refusals
 from dbcore.config import PoolSettings, Startup
 from dbcore.driver import Hooks
 from dbcore.engine import explaining, guards, stopping
@@ -169,7 +170,7 @@ class Engine(Generic[C]):
             return
         if self._stop is None:
             if running_loop() is not self.loop:
-                raise guards.wrong_loop(self.name, self.loop)
+                raise refusals.wrong_loop(self.name, self.loop)
             self.phase = Phase.STOPPED
             self.lending.close()
             context = self._context.copy()
@@ -198,10 +199,10 @@ class Engine(Generic[C]):
     def refusal(self) -> Exception:
         """Why nothing can be had from this pool here and now."""
         if self.phase is Phase.DISOWNED:
-            return guards.forked(self.name)
+            return refusals.forked(self.name)
         if self.phase is Phase.STOPPED:
-            return stopping.closed(self.name)
-        return guards.wrong_loop(self.name, self.loop)
+            return refusals.stopped(self.name)
+        return refusals.wrong_loop(self.name, self.loop)
 
     def __del__(self) -> None:
         # Nobody refers to the pool any more, and it was not stopped: it must not keep sockets and threads.

@@ -1,4 +1,4 @@
-"""Guards against the wrong event loop, a forked child, and a program that ends without stopping its pools."""
+"""A fork: the pools of the parent are of no use in the child, and their connections are not the child's to close."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from dbcore.errors import UsageError
-
 if TYPE_CHECKING:
-    import asyncio
-
     from dbcore.engine.engine import Engine
 
-__all__ = ["forked", "watch", "wrong_loop"]
+__all__ = ["watch"]
 
 _engines: weakref.WeakSet[Engine[Any]] = weakref.WeakSet()
 _inherited: list[object] = []
@@ -32,20 +28,3 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
-
-
-def forked(name: str) -> UsageError:
-    """The error for a pool of the parent process."""
-    return UsageError(
-        f"pool {name!r} was started before this process was forked and belongs to the parent. Open the database in the "
-        "child: call db.open(...) and start() after the fork"
-    )
-
-
-def wrong_loop(name: str, own: asyncio.AbstractEventLoop) -> UsageError:
-    """The error for a pool of another event loop."""
-    state = "which is closed" if own.is_closed() else "another one than is running here"
-    return UsageError(
-        f"pool {name!r} was started in an event loop ({state}). A pool belongs to the loop it was started in: open one "
-        "database per event loop, and start it inside that loop"
-    )

@@ -11,7 +11,7 @@ import weakref
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from dbcore.engine import explaining, stopping
+from dbcore.engine import explaining
 from dbcore.engine.connecting import again
 from dbcore.engine.lease import Lease
 from dbcore.engine.line import Line
@@ -22,6 +22,7 @@ from dbcore.events import CheckoutFailed, CheckoutServed, ConnectionReleased
 from dbcore.loops import running_loop
 from dbcore.places import frame_at, outside
 from dbcore.pool import Hold, NotLent
+from dbcore.refusals import stopped
 
 if TYPE_CHECKING:
     from dbcore.engine.engine import Engine
@@ -109,7 +110,7 @@ class Lending(Generic[C]):
                 self._engine.pump()
             slot = await future
             if slot.state is not IN_USE:  # stop() cut it off between the hand-over and this moment
-                raise stopping.closed(self.name)  # noqa: TRY301  # the handler below sees to the books
+                raise stopped(self.name)  # noqa: TRY301  # the handler below sees to the books
         except BaseException as error:
             self._left(future, error, started, task)
             raise

@@ -7,27 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from dbcore.engine.explaining import holders
 from dbcore.engine.slots import State
-from dbcore.errors import PoolClosed
 from dbcore.events import PoolStopped
+from dbcore.refusals import stopped
 from dbcore.stats import Holder
 
 if TYPE_CHECKING:
     from dbcore.engine.engine import Engine
 
-__all__ = ["closed", "stop"]
-
-
-def closed(name: str) -> PoolClosed:
-    """The error for whoever comes after the end."""
-    return PoolClosed(f"pool {name!r} was stopped; a stopped pool stays stopped: open the database anew")
+__all__ = ["stop"]
 
 
 async def stop(engine: Engine[Any]) -> None:
     """Stop the pool whose state says already that it is stopping. Runs in a task of the engine, once."""
     engine.keeper.cancel()
     engine.connecting.cancel_retry()
-    engine.opened.failed(closed(engine.name))
-    engine.lending.fail_waiters(closed(engine.name))
+    engine.opened.failed(stopped(engine.name))
+    engine.lending.fail_waiters(stopped(engine.name))
     engine.lending.line.close()
     for slot in list(engine.books.idle):
         engine.retirement.retire(slot, "stopped")

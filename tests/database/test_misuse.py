@@ -89,7 +89,7 @@ async def test_a_stopped_database_cannot_be_started_again(place: Place) -> None:
     """Laws: J9, J16."""
     async with place.open() as database:
         pass
-    with pytest.raises(db.PoolClosed, match="open it anew"):
+    with pytest.raises(db.PoolClosed, match="open the database anew"):
         await database.start()
     never_started = place.open()
     await never_started.stop()

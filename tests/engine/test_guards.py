@@ -45,7 +45,7 @@ def test_use_from_another_loop_is_refused_and_changes_nothing() -> None:
         assert pool.drain is not None
         assert pool.stats is not None
         for use in (pool.checkout, pool.drain, pool.stop):
-            with pytest.raises(UsageError, match=r"'main' was started in an event loop.*another one"):
+            with pytest.raises(UsageError, match="'main' was started in another event loop"):
                 in_loop(use)
         assert pool.stats().idle == 1
         _, release = home.run_until_complete(pool.checkout())

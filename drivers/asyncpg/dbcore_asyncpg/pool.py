@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
+from dbcore import refusals
 from dbcore.config import Config, connect_with
-from dbcore.errors import DbConnectionError, PoolClosed, PoolTimeout, UsageError
+from dbcore.errors import DbConnectionError, PoolClosed, PoolTimeout
 from dbcore.events import PoolStopped
 from dbcore.pool import Release
 from dbcore_asyncpg.books import Books, Lent
@@ -65,14 +66,10 @@ class NativePool:
 
     def _guard(self) -> None:
         """Refuse use from elsewhere, which asyncpg's pool does not notice in time."""
-        name = self._config.name
         if self._pid != os.getpid():
-            raise UsageError(
-                f"pool {name!r} was started before this process was forked and belongs to the parent; open the "
-                "database in the child, after the fork"
-            )
+            raise refusals.forked(self._config.name)
         if asyncio.get_running_loop() is not self._loop:
-            raise UsageError(f"pool {name!r} was started in another event loop; open one database per event loop")
+            raise refusals.wrong_loop(self._config.name, self._loop)
 
     async def start(self) -> None:
         """Open the smallest number of connections, or raise why not. Leaves nothing behind then."""
@@ -158,8 +155,7 @@ class NativePool:
         return PoolTimeout(text, reason=reason, stats=stats, holders=holders)
 
     def _closed(self) -> PoolClosed:
-        name = self._config.name
-        return PoolClosed(f"pool {name!r} was stopped; a stopped pool stays stopped: open the database anew")
+        return refusals.stopped(self._config.name)
 
     # -- release -------------------------------------------------------------------------------------------------------
 
