@@ -13,7 +13,7 @@ from dbcore import refusals
 from dbcore.config import Config
 from dbcore.driver import Driver, Result
 from dbcore.errors import DbConnectionError, DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
-from dbcore.events import CheckoutFailed, Endpoint, Event, StatementFinished
+from dbcore.events import CheckoutFailed, Endpoint, Event, StatementFinished, announce
 from dbcore.foreign import foreign_lender
 from dbcore.pool import Hold, NotLent, PoolOps, Release
 from dbcore.statements import reader
@@ -263,8 +263,4 @@ class Access(Generic[C]):
         )
 
     def emit(self, kind: Callable[..., Event], **facts: object) -> None:
-        if self.observe is not None:
-            try:
-                self.observe(kind(pool=self.name, **facts))
-            except Exception:
-                log.exception("database %s: observe raised; the database goes on", self.name)
+        announce(self.observe, log, self.name, kind, facts)

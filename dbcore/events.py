@@ -6,7 +6,8 @@ goes no further. Without one, none of these is ever made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,7 @@ __all__ = [
     "Observer",
     "PoolStopped",
     "StatementFinished",
+    "announce",
 ]
 
 
@@ -165,3 +167,14 @@ class PoolStopped(Event):
 
 
 Observer = Callable[[Event], None]
+
+
+def announce(
+    observe: Observer | None, log: logging.Logger, pool: str, kind: Callable[..., Event], facts: Mapping[str, object]
+) -> None:
+    """Tell the observer, if there is one. What it raises goes to the log and no further."""
+    if observe is not None:
+        try:
+            observe(kind(pool=pool, **facts))
+        except Exception:
+            log.exception("pool %s: observe raised; all else goes on", pool)

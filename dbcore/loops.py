@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["clock", "running_loop"]
+__all__ = ["clock", "look_at_failure", "running_loop"]
 
 
 def clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -20,3 +21,9 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def look_at_failure(task: asyncio.Future[Any]) -> None:
+    """Take note of what a task failed with that nobody may await: else the event loop would report it."""
+    if not task.cancelled():
+        task.exception()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Generic, TypeVar, get_args
 
 from dbcore.access import log
 from dbcore.driver import Isolation, Savepoints
 from dbcore.errors import TransactionError, UsageError
+from dbcore.loops import look_at_failure
 from dbcore.places import frame_at
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class Transaction(Generic[C]):
         except BaseException as error:
             if not task.done():
                 self._lose(CUT_SHORT, error)
-                task.add_done_callback(_retrieve)
+                task.add_done_callback(look_at_failure)  # it shows in the reset of the connection
             elif task.cancelled() or task.exception() is not None:
                 self._lose(FAILED, error)
             else:
@@ -278,9 +279,3 @@ class Transaction(Generic[C]):
                 await driver.rollback(native)
             else:
                 await driver.query(native, "ROLLBACK", ())
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for this task any more; what it failed with shows in the reset of the connection."""
-    if not task.cancelled():
-        task.exception()

@@ -15,6 +15,7 @@ from dbcore.config.problems import Place, Problems
 from dbcore.config.validation import Given, keys_of, validate
 from dbcore.config.values import Config, Credentials, Settings
 from dbcore.errors import DbConnectionError
+from dbcore.loops import look_at_failure
 
 __all__ = ["connect_with", "resolve_credentials"]
 
@@ -104,7 +105,7 @@ class _SharedCall:
         task = self._task
         if task is None or task.done():
             task = self._task = asyncio.create_task(self._run(), name="dbcore credentials")
-            task.add_done_callback(_look_at_failure)
+            task.add_done_callback(look_at_failure)  # who waited has it
             self._waiting = 0
         self._waiting += 1
         try:
@@ -124,12 +125,6 @@ class _SharedCall:
     async def _run(self) -> Any:
         answer = self._function()
         return await answer if inspect.isawaitable(answer) else answer
-
-
-def _look_at_failure(task: asyncio.Task[Any]) -> None:
-    """Who waited has the failure; that of a call left alone must not be reported by the event loop."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _lay_over(settings: S, answer: object, place: Place) -> S:

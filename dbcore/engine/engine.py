@@ -27,7 +27,7 @@ from dbcore.engine.retirement import Retirement
 from dbcore.engine.slots import Books, Slot, State
 from dbcore.engine.starting import Opening
 from dbcore.engine.tally import Tally
-from dbcore.events import BackgroundError, Event, Observer
+from dbcore.events import BackgroundError, Event, Observer, announce
 from dbcore.loops import clock, running_loop
 from dbcore.stats import Holder, Stats
 
@@ -255,12 +255,8 @@ class Engine(Generic[C]):
         return self._observe is not None
 
     def emit(self, kind: Callable[..., Event], **facts: object) -> None:
-        """Tell the observer, if there is one. Its errors go no further."""
-        if self._observe is not None:
-            try:
-                self._observe(kind(pool=self.name, **facts))
-            except Exception:
-                self.log.exception("pool %s: observe raised; the pool goes on", self.name)
+        """Tell the observer, if there is one."""
+        announce(self._observe, self.log, self.name, kind, facts)
 
     def stats(self) -> Stats:
         """Return gauges and counters of this moment."""

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
 
 from dbcore.config import Config
 from dbcore.events import (
@@ -20,6 +19,7 @@ from dbcore.events import (
     ConnectionReleased,
     ConnectionReset,
     Event,
+    announce,
 )
 from dbcore.places import describe, frame_at, outside
 from dbcore.stats import Holder, Stats
@@ -190,13 +190,8 @@ class Books:
             connect_seconds=self._connect_seconds,
         )
 
-    def emit(self, kind: Callable[..., Event], **facts: Any) -> None:
-        observe = self._config.observe
-        if observe is not None:
-            try:
-                observe(kind(pool=self._config.name, **facts))
-            except Exception:
-                log.exception("pool %s: observe raised; the pool goes on", self._config.name)
+    def emit(self, kind: Callable[..., Event], **facts: object) -> None:
+        announce(self._config.observe, log, self._config.name, kind, facts)
 
 
 _INSIDE = frozenset({"dbcore", "dbcore_asyncpg"})
