@@ -188,6 +188,7 @@ class Engine(Generic[C]):
             elif slot.state is not State.CLOSING:
                 slot.leave = "drained"
                 slot.awaited = True
+        self.pump()
         if closing := self.tasks("close"):
             await asyncio.wait(closing)
 

@@ -164,6 +164,7 @@ class BooksMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def retire(self, data: st.DataObject) -> None:
         self.move(data.draw(st.sampled_from(self.of(State.IDLE))), State.CLOSING)
+        self.connect()
 
     @precondition(lambda self: bool(self.of(State.CLOSING)))
     @rule(data=st.data())
@@ -178,6 +179,7 @@ class BooksMachine(RuleBasedStateMachine):
                 self.move(slot, State.CLOSING)
             elif slot.state is not State.CLOSING:
                 slot.leave = "drained"
+        self.connect()
 
     # What holds after each step
 
