@@ -184,7 +184,7 @@ class Access(Generic[C]):
     def check_timeout(self, timeout: float) -> None:
         """Refuse what is no time span, before anything is sent."""
         if type(timeout) not in (int, float) or not timeout > 0:
-            raise self.own(UsageError(f"timeout is a number of seconds above 0, or None, not {timeout!r}"))
+            raise self.own(UsageError(f"timeout is a number of seconds above 0 (math.inf: no limit), not {timeout!r}"))
 
     async def _in_time(self, operation: Awaitable[T], sql: str | None, limit: float, named: str) -> T:
         scope = asyncio.timeout(limit)

@@ -145,7 +145,8 @@ class Registry:
         if name in offered:
             return f"Install it: {_pip(name)}."
         here = f"Installed: {listed(known)}."
-        if meant := alike(name, known):
+        before_plus = name.partition("+")[0]  # as other libraries name a driver in a URL
+        if meant := before_plus if before_plus in known else alike(name, known):
             return f"Did you mean {meant!r}? {here}"
         return f"{here} Drivers that dbcore offers beside them: {listed(map(_pip, offered))}." if offered else here
 

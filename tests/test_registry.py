@@ -307,3 +307,8 @@ def test_what_cannot_be_a_name_is_not_shown() -> None:
         with drivers(ALPHA), pytest.raises(ConfigError) as caught:
             find("user=me password=hunter2")
         assert "hunter2" not in str(caught.value)
+
+
+def test_a_scheme_as_other_libraries_write_it_is_told_ours() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'postgresql'\?"):
+        dbcore.open("postgresql+psycopg://localhost/app")
