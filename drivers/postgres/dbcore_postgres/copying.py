@@ -105,8 +105,8 @@ async def _describe(connection: Connection, table: tuple[str, ...], columns: Seq
     described: list[PGresult] = []
     commands: list[Command] = [
         *Trip(connection).begin(),
-        (partial(pgconn.send_prepare, b"", text), None),
-        (partial(pgconn.send_describe_prepared, b""), described.append),
+        (partial(pgconn.send_prepare, b"", text), None, False),
+        (partial(pgconn.send_describe_prepared, b""), described.append, False),
     ]
     await pipeline(connection, commands)
     return tuple(described[0].ftype(number) for number in range(described[0].nfields))

@@ -23,6 +23,7 @@ __all__ = [
     "UNSENDABLE",
     "LostInFlight",
     "LostInTransaction",
+    "Stale",
     "decode_failure",
     "is_stale",
     "is_transient",
@@ -66,20 +67,32 @@ class LostInFlight(psycopg.OperationalError):
     """The connection was lost while a statement that is its own transaction was under way."""
 
 
+class Stale(psycopg.DatabaseError):
+    """A prepared statement of ours was refused before it ran, and all that went along with it was undone."""
+
+
 def is_transient(sqlstate: str | None) -> bool:
     """Say whether a connect that failed may succeed later: no answer, not ready, too many clients, out of resources."""
     return sqlstate is None or sqlstate[:2] in ("08", "53", "58") or sqlstate in ("57P01", "57P02", "57P03")
 
 
 def is_stale(error: BaseException) -> bool:
-    """Say whether a prepared statement failed because it, or what it stands on, was changed behind our back."""
+    """Say whether a statement that was sent by our name for it was refused, for it was changed behind our back.
+
+    Of one that was sent as text it says nothing: there the same code is about a name of the user's.
+    """
     if isinstance(error, native.InvalidSqlStatementName):
-        return True
+        return error.diag.context is None  # else a function has run, and missed a name of its own
     return isinstance(error, native.FeatureNotSupported) and error.diag.source_function == _STALE_PLAN
 
 
 def to_error(error: BaseException) -> DbError | None:
     """Turn what a function of this driver raised into a `DbError`; `None` for what is not psycopg's."""
+    if isinstance(error, Stale):
+        cause = error.__cause__
+        return QueryError(
+            _first_line(error), retryable=True, sqlstate=cause.sqlstate if isinstance(cause, psycopg.Error) else None
+        )
     if isinstance(error, psycopg.Error):
         return _from_server(error, error.sqlstate) if error.sqlstate is not None else _from_client(error)
     if isinstance(error, UnicodeEncodeError):
@@ -128,7 +141,7 @@ def _from_server(error: psycopg.Error, sqlstate: str) -> DbError:
         return DbConnectionError(text, retryable=True, sqlstate=sqlstate)
     if sqlstate[:2] == "08" or diag.severity_nonlocalized in ("FATAL", "PANIC"):
         return DbConnectionError(text, sqlstate=sqlstate)
-    return QueryError(text, retryable=is_stale(error), sqlstate=sqlstate)
+    return QueryError(text, sqlstate=sqlstate)
 
 
 def _constraint_text(error: psycopg.Error, sqlstate: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from dbcore.driver import Syntax
 from dbcore.errors import QueryError
@@ -41,12 +42,28 @@ _ANYWHERE = frozenset(
 )
 _ENDS_PREPARED = frozenset({"DEALLOCATE", "DISCARD"})
 _ALTERS = frozenset({"ALTER", "CREATE", "DROP"})
+_ATOMIC = frozenset(
+    {"", "COMMENT", "EXPLAIN", "GRANT", "LOCK", "NOTIFY", "RESET", "RELEASE", "REVOKE"}
+    | {"SAVEPOINT", "SET", "SHOW", "TRUNCATE"}
+    | _PREPARABLE
+    | _ALTERS
+)
 
 
 class Seen:
     """One text with parameters of given types, on one connection."""
 
-    __slots__ = ("alters", "changes_session", "columns", "ends_prepared", "format", "name", "preparable", "text")
+    __slots__ = (
+        "alters",
+        "atomic",
+        "changes_session",
+        "columns",
+        "ends_prepared",
+        "format",
+        "name",
+        "preparable",
+        "text",
+    )
 
     def __init__(self, sql: str) -> None:
         if "\0" in sql:
@@ -71,6 +88,9 @@ class Seen:
         self.alters = first in _ALTERS
         """It may change the type of a column; what is prepared would go on to read parameters by the old one."""
         self.preparable = first in _PREPARABLE and not self.changes_session
+        self.atomic = first in _ATOMIC
+        """It leaves the transaction open that it is in. Others (COMMIT, CALL, DO) may have kept for good what they, and
+        those before them, have done, whatever fails afterwards."""
 
 
 class Prepared:
@@ -78,8 +98,9 @@ class Prepared:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.unwanted: list[bytes] = []
-        """Names of statements that the server still keeps and nobody needs: they go with the next one that is made."""
+        self.unwanted: dict[bytes, None] = {}
+        """Names of statements that the server may keep and nobody needs, in order: they are freed with the next one
+        that is made. A name stays here until it is known to be free; to free one twice is harmless."""
         self._seen: OrderedDict[Key, Seen] = OrderedDict()
         self._made = 0
         # Looked up once, for the path that every statement takes.
@@ -99,8 +120,27 @@ class Prepared:
         return seen
 
     def next_name(self) -> bytes:
+        """Return a name for a statement that is to be made.
+
+        It counts as unwanted until `made`: of a trip that is cut short nobody knows how far it came.
+        """
         self._made += 1
-        return b"_db%d" % self._made
+        name = b"_db%d" % self._made
+        self.unwanted[name] = None
+        return name
+
+    def made(self, key: Key, seen: Seen, name: bytes, _: object = None) -> None:
+        """Note that the server has made it. What it answered is of no interest."""
+        if self.get(key) is seen and seen.name is None:
+            seen.name = name
+            self.unwanted.pop(name, None)
+        else:  # forgotten in the meantime, or prepared once more
+            self.unwanted[name] = None
+
+    def freed(self, names: Iterable[bytes], _: object = None) -> None:
+        """Note that the server has freed them. What it answered is of no interest."""
+        for name in names:
+            self.unwanted.pop(name, None)
 
     def forget_names(self, *, gone: bool) -> None:
         """Prepare everything anew. `gone`: the server has none of them any more."""
@@ -116,6 +156,6 @@ class Prepared:
 
     def _unname(self, seen: Seen) -> None:
         if seen.name is not None:
-            self.unwanted.append(seen.name)
+            self.unwanted[seen.name] = None
             seen.name = seen.columns = None
             seen.format = TEXT

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg import capabilities
 from psycopg.adapt import PyFormat
 from psycopg.errors import InvalidSqlStatementName
 
@@ -15,7 +16,7 @@ from dbcore.errors import QueryError
 from dbcore.statements import blaming
 from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import IDLE, SESSION, Connection, use
-from dbcore_postgres.errors import UNSENDABLE, is_stale, not_a_parameter, to_error
+from dbcore_postgres.errors import UNSENDABLE, Stale, not_a_parameter, to_error
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
 from dbcore_postgres.results import columns_of, format_of, rows_of
 from dbcore_postgres.values import unsendable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from psycopg.abc import Buffer
     from psycopg.pq.abc import PGresult
 
-__all__ = ["Trip", "batch", "bind", "execute_many", "query", "read", "script"]
+__all__ = ["Trip", "batch", "bind", "execute_many", "freeing", "query", "read", "script"]
 
 T = TypeVar("T")
 
@@ -68,8 +69,8 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
     except psycopg.OperationalError as error:
         lost(connection, error)
     try:
-        results = await collect(connection)
-    except psycopg.Error as error:
+        results = await collect(connection, by_name=True)
+    except Stale as error:
         if not _recover(connection, error):
             raise
         return await _query(connection, key, bound)
@@ -82,14 +83,15 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
     trip = Trip(connection)
     commands = [*trip.begin(), *trip.commands(key, bound, results.append)]
     if len(commands) > 1:
-        await pipeline(connection, commands)
+        await trip.run(commands)
     else:
+        ((send, _, by_name),) = commands
         try:
-            commands[0][0]()
+            send()
         except psycopg.OperationalError as error:
             lost(connection, error)
-        results = await collect(connection)
-    trip.done()
+        results = await collect(connection, by_name=by_name)
+        trip.done()
     return result_of(connection, results[0], trip.seen[key])
 
 
@@ -107,8 +109,7 @@ async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence
         commands = trip.begin()
         for key, values in bound:
             commands += trip.commands(key, values, results.append)
-        await pipeline(connection, commands)
-        trip.done()
+        await trip.run(commands)
         return trip
 
     with blaming(statements, lambda: len(done), to_error):
@@ -141,8 +142,7 @@ async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence
         trip = Trip(connection)
         begin = trip.begin()
         commands = (command for values in bound for command in trip.commands((sql, values[1]), values, add))
-        await pipeline(connection, (command for part in (begin, commands) for command in part))
-        trip.done()
+        await trip.run(command for part in (begin, commands) for command in part)
         return count
 
     return await _unless_stale(connection, run)
@@ -190,6 +190,7 @@ class Trip:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._names: dict[Key, bytes] = {}
+        """Of what this trip prepares; they are good to its end, for it frees nothing after the first."""
         self.seen: dict[Key, Seen] = {}
         use(connection)
 
@@ -197,7 +198,7 @@ class Trip:
         """Take the BEGIN that waits for the first statement, if there is one."""
         connection = self._connection
         begin, connection.pending = connection.pending, None
-        return [] if begin is None else [(partial(connection.pgconn.send_query_params, begin, None), None)]
+        return [] if begin is None else [(partial(connection.pgconn.send_query_params, begin, None), None, False)]
 
     def commands(self, key: Key, bound: Bound, take: Callable[[PGresult], None]) -> list[Command]:
         """Return what sends one statement; before it, where the text is not new, what prepares it."""
@@ -217,8 +218,20 @@ class Trip:
             connection.marks |= SESSION
         name = self._names.get(key, seen.name)
         if name is not None:
-            return [*before, (partial(pgconn.send_query_prepared, name, values, formats, seen.format), take)]
-        return [(partial(pgconn.send_query_params, seen.text, values, types or None, formats), take)]
+            return [*before, (partial(pgconn.send_query_prepared, name, values, formats, seen.format), take, True)]
+        return [(partial(pgconn.send_query_params, seen.text, values, types or None, formats), take, False)]
+
+    async def run(self, commands: Iterable[Command]) -> None:
+        """Run them. Raises `Stale` only where the same can be sent again, and nothing is done twice."""
+        try:
+            await pipeline(self._connection, commands)
+        except Stale as stale:
+            if not all(seen.atomic for seen in self.seen.values()):
+                # What is gone must not stay known all the same: whoever comes next would meet the same error.
+                _forget(self._connection, stale)
+                raise stale.__cause__ or stale from None
+            raise
+        self.done()
 
     def done(self) -> None:
         """Note what the statements did to the prepared ones; called when all succeeded."""
@@ -229,22 +242,35 @@ class Trip:
 
     def _prepare(self, key: Key, seen: Seen, types: tuple[int, ...]) -> list[Command]:
         prepared, pgconn = self._connection.prepared, self._connection.pgconn
+        commands = [] if self._names else freeing(self._connection)
         self._names[key] = name = prepared.next_name()
+        made = partial(prepared.made, key, seen, name)
+        commands.append((partial(pgconn.send_prepare, name, seen.text, types or None), made, False))
+        return commands
 
-        def made(_: PGresult) -> None:
-            if prepared.get(key) is seen:
-                seen.name = name
-            else:  # forgotten in the meantime
-                prepared.unwanted.append(name)
 
-        def freed(name: bytes, _: PGresult) -> None:
-            prepared.unwanted.remove(name)
+def freeing(connection: Connection) -> list[Command]:
+    """Return what frees at the server the statements that are unwanted now. It cannot fail where one is gone already.
 
-        ends: list[Command] = [
-            (partial(pgconn.send_query_params, b"DEALLOCATE " + name, None), partial(freed, name))
-            for name in prepared.unwanted
-        ]
-        return [*ends, (partial(pgconn.send_prepare, name, seen.text, types or None), made)]
+    So a DEALLOCATE is not for here: its error would be the error of the transaction that it goes along with.
+    """
+    prepared, pgconn = connection.prepared, connection.pgconn
+    names = tuple(prepared.unwanted)
+    if not names:
+        return []
+    if not HAS_CLOSE:
+        text = _DEALLOCATE % b",".join(names)
+        return [(partial(pgconn.send_query_params, text, None), partial(prepared.freed, names), False)]
+    return [(partial(pgconn.send_close_prepared, name), partial(prepared.freed, (name,)), False) for name in names]
+
+
+HAS_CLOSE = capabilities.has_send_close_prepared()
+# For libpq before 17, which cannot close one by the protocol.
+_DEALLOCATE = (
+    b"DO $$DECLARE n text; BEGIN FOR n IN SELECT name FROM pg_catalog.pg_prepared_statements "
+    b"WHERE name OPERATOR(pg_catalog.=) ANY ('{%b}') "
+    b"LOOP EXECUTE pg_catalog.format('DEALLOCATE %%I', n); END LOOP; END$$"
+)
 
 
 async def _unless_stale(connection: Connection, run: Callable[[], Awaitable[T]]) -> T:
@@ -252,8 +278,8 @@ async def _unless_stale(connection: Connection, run: Callable[[], Awaitable[T]])
     begin = connection.pending
     try:
         return await run()
-    except psycopg.Error as error:
-        if begin is not None and is_stale(error):
+    except Stale as error:
+        if begin is not None:
             # It was the first statement of its transaction: the transaction can begin again.
             await simple(connection, b"ROLLBACK")
             connection.pending = begin
@@ -262,12 +288,14 @@ async def _unless_stale(connection: Connection, run: Callable[[], Awaitable[T]])
     return await run()
 
 
-def _recover(connection: Connection, error: psycopg.Error) -> bool:
-    """Say whether an error came from a stale prepared statement, and the same can be sent again."""
-    if not is_stale(error):
-        return False
-    connection.prepared.forget_names(gone=isinstance(error, InvalidSqlStatementName))
+def _recover(connection: Connection, error: Stale) -> bool:
+    """Say whether the same can be sent again: not where an earlier part of its transaction was lost with it."""
+    _forget(connection, error)
     return connection.pgconn.transaction_status == IDLE
+
+
+def _forget(connection: Connection, error: Stale) -> None:
+    connection.prepared.forget_names(gone=isinstance(error.__cause__, InvalidSqlStatementName))
 
 
 def result_of(connection: Connection, result: PGresult, seen: Seen | None) -> Result:

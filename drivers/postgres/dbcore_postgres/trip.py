@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -20,7 +21,7 @@ from dbcore_postgres.connection import OK, RETIRED, Connection
 from dbcore_postgres.errors import is_stale
 from dbcore_postgres.libpq import send_sync
 from dbcore_postgres.prepared import Key, Seen
-from dbcore_postgres.statements import bind, read
+from dbcore_postgres.statements import bind, freeing, read
 from dbcore_postgres.wire import FATAL, SYNC, refusal
 
 if TYPE_CHECKING:
@@ -57,11 +58,13 @@ class SharedTrip:
         self._report = report
         self._sent = 0
         # The statement's number, what is known of it if it was sent by its name, and what follows a chore.
-        self._flying: deque[tuple[int, Seen | None, Callable[[], None] | None]] = deque()
+        self._flying: deque[tuple[int, Seen | None, Callable[[PGresult], None] | None]] = deque()
         self._answer: PGresult | None = None
         self._early: dict[int, Outcome] = {}
         """Outcomes that wait for those of statements before them."""
         self._preparing: set[Key] = set()
+        self._freed = False
+        """What was unwanted when the first one was prepared is freed; the rest is left to the next trip."""
         self._writing = False
         self._watchers: list[asyncio.Future[None]] = []
 
@@ -126,24 +129,18 @@ class SharedTrip:
 
     def _prepare(self, key: Key, seen: Seen) -> None:
         """Prepare a text for the next time, in segments of their own: if it fails, no statement fails with it."""
-        prepared, pgconn = self._connection.prepared, self._pgconn
-        for name in prepared.unwanted:
-            pgconn.send_query_params(b"DEALLOCATE " + name, None)
-            self._fly(_CHORE)
-        prepared.unwanted.clear()
+        prepared = self._connection.prepared
+        if not self._freed:
+            self._freed = True
+            for send, taker, _ in freeing(self._connection):
+                send()
+                self._fly(_CHORE, taker)
         self._preparing.add(key)
         name = prepared.next_name()
+        self._pgconn.send_prepare(name, seen.text, key[1] or None)
+        self._fly(_CHORE, partial(prepared.made, key, seen, name))
 
-        def made() -> None:
-            if prepared.get(key) is seen and seen.name is None:
-                seen.name = name
-            else:  # forgotten in the meantime, or prepared once more
-                prepared.unwanted.append(name)
-
-        pgconn.send_prepare(name, seen.text, key[1] or None)
-        self._fly(_CHORE, made)
-
-    def _fly(self, number: int, then: Callable[[], None] | None = None) -> None:
+    def _fly(self, number: int, then: Callable[[PGresult], None] | None = None) -> None:
         send_sync(self._pgconn)
         self._flying.append((number, None, then))
 
@@ -197,7 +194,7 @@ class SharedTrip:
             if number != _CHORE:
                 self._finish(number, seen, last)
             elif then is not None and last.status != FATAL:
-                then()
+                then(last)
 
     def _finish(self, number: int, seen: Seen | None, answer: PGresult) -> None:
         connection = self._connection

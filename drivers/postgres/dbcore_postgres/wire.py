@@ -21,7 +21,7 @@ from psycopg.errors import error_from_result
 from dbcore.errors import UsageError
 from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import ACTIVE, OK, RETIRED, STREAM, Connection
-from dbcore_postgres.errors import LostInFlight, LostInTransaction
+from dbcore_postgres.errors import LostInFlight, LostInTransaction, Stale, is_stale
 from dbcore_postgres.waiting import flush, ready, receive
 
 if TYPE_CHECKING:
@@ -49,16 +49,17 @@ FATAL = int(pq.ExecStatus.FATAL_ERROR)
 SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
 ABORTED = int(pq.ExecStatus.PIPELINE_ABORTED)
 
-Command = tuple[Callable[[], None], Callable[["PGresult"], None] | None]
-"""Sends one command of a pipeline; and what gets its result, if it succeeds."""
+Command = tuple[Callable[[], None], Callable[["PGresult"], None] | None, bool]
+"""Sends one command of a pipeline; what gets its result, if it succeeds; and whether it is a statement that is sent by
+our name for it."""
 
 _RETIRING = frozenset({"57P01", "57P02", "57P03"})
 
 
-async def collect(connection: Connection, *, hasty: bool = False) -> list[PGresult]:
+async def collect(connection: Connection, *, hasty: bool = False, by_name: bool = False) -> list[PGresult]:
     """Flush, and wait for all results of one command. Raises what it failed with.
 
-    `hasty`: when cancelled, drop the connection in place of cleaning up.
+    `hasty`: when cancelled, drop the connection in place of cleaning up. `by_name`: see `refused`.
     """
     pgconn = connection.pgconn
     results: list[PGresult] = []
@@ -88,7 +89,7 @@ async def collect(connection: Connection, *, hasty: bool = False) -> list[PGresu
         _take_notifications(connection)
     for result in results:
         if result.status == FATAL:
-            refused(connection, result)
+            refused(connection, result, by_name)
     return results
 
 
@@ -120,20 +121,24 @@ async def simple(connection: Connection, text: bytes, *, hasty: bool = False) ->
 
 
 async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
-    """Run commands in one trip, as one unit: outside of a transaction they commit together or not at all."""
+    """Run commands in one trip, as one unit: outside of a transaction they commit together or not at all.
+
+    Raises `Stale` where it was a prepared statement that failed, and before it ran.
+    """
     pgconn = connection.pgconn
-    takers: deque[Callable[[PGresult], None] | None] = deque()
-    failures: list[PGresult] = []
+    takers: deque[tuple[Callable[[PGresult], None] | None, bool]] = deque()
+    failures: list[tuple[PGresult, bool]] = []
     synced = False
 
     def take(result: PGresult) -> None:
         status = result.status
-        if status == FATAL:
-            failures.append(result)
+        by_name = False
         if status != SYNC and takers:  # a COMMIT that fails, at the end of it all, is no command's failure
-            taker = takers.popleft()
+            taker, by_name = takers.popleft()
             if taker is not None and status not in (FATAL, ABORTED):
                 taker(result)
+        if status == FATAL:
+            failures.append((result, by_name))
 
     try:
         pgconn.enter_pipeline_mode()
@@ -141,10 +146,10 @@ async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
             # libpq would still be in the mode of the stream for the first command; let that be an empty one.
             connection.chunked = False
             pgconn.send_query_params(b"", None)
-            takers.append(None)
-        for number, (send, taker) in enumerate(commands, 1):
+            takers.append((None, False))
+        for number, (send, taker, by_name) in enumerate(commands, 1):
             send()
-            takers.append(taker)
+            takers.append((taker, by_name))
             if number % _PUMP_EVERY == 0:
                 await _pump(connection, take)
         pgconn.pipeline_sync()
@@ -158,14 +163,14 @@ async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
                     break
     except psycopg.OperationalError as error:
         if failures:
-            refused(connection, failures[0])
+            refused(connection, *failures[0])
         lost(connection, error, sent=synced)
     except BaseException:
         await abandon(connection, unsynced=not synced)
         raise
     pgconn.exit_pipeline_mode()
     if failures:
-        refused(connection, failures[0])
+        refused(connection, *failures[0])
 
 
 async def _pump(connection: Connection, take: Callable[[PGresult], None]) -> None:
@@ -194,9 +199,12 @@ def refusal(connection: Connection, result: PGresult) -> psycopg.Error:
     return error
 
 
-def refused(connection: Connection, result: PGresult) -> NoReturn:
-    """Raise what the server refused a statement with."""
-    raise refusal(connection, result)
+def refused(connection: Connection, result: PGresult, by_name: bool = False) -> NoReturn:
+    """Raise what the server refused a statement with: `Stale` if it was sent by our name, which is no good any more."""
+    error = refusal(connection, result)
+    if by_name and is_stale(error):
+        raise Stale(str(error)) from error
+    raise error
 
 
 def lost(connection: Connection, error: psycopg.OperationalError, *, sent: bool = False) -> NoReturn:

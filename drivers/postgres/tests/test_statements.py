@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from dbcore_postgres import Connection
 from dbcore_postgres.connection import SESSION
 from dbcore_postgres.prepared import Prepared
-from dbcore_postgres.statements import batch, execute_many, query, script
+from dbcore_postgres.statements import HAS_CLOSE, batch, execute_many, query, script
 from dbcore_postgres.transactions import commit, rollback
 from postgres_connections import Proxy, connected, failure, rows, start
 
@@ -157,6 +158,140 @@ async def test_a_stale_prepared_statement_within_a_transaction_is_worth_another_
         assert (await failure(query(connection, sql, ()))).retryable
         await rollback(connection)
         assert (await rows(connection, sql))[0][0] == 1
+
+
+async def test_a_call_that_misses_a_prepared_statement_after_its_commit_is_not_sent_again(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(
+            connection,
+            "CREATE TEMP TABLE calls (a int); CREATE PROCEDURE pg_temp.called() LANGUAGE plpgsql AS "
+            "$$BEGIN INSERT INTO calls VALUES (1); COMMIT; EXECUTE 'DEALLOCATE nope'; END$$",
+        )
+        error = await failure(query(connection, "CALL pg_temp.called()", ()))
+        assert (error.sqlstate, error.retryable) == ("26000", False)
+        assert await rows(connection, "SELECT count(*) FROM calls") == [(1,)]
+
+
+async def test_a_batch_that_has_committed_is_not_sent_again(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = await stale(connection, "ALTER TABLE things ADD COLUMN b int")
+        work = [("INSERT INTO things VALUES (2)", ()), ("COMMIT", ()), (sql, ())]
+        assert not (await failure(batch(connection, work))).retryable
+        assert await rows(connection, "SELECT a FROM things ORDER BY a") == [(1,), (2,)]
+        assert len(await rows(connection, sql)) == 2  # and it is known to be stale
+
+
+async def test_a_batch_that_alters_what_it_reads_by_a_prepared_statement_is_sent_again(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = await stale(connection, "SELECT 1")
+        results = await batch(connection, [("ALTER TABLE things ADD COLUMN b int", ()), (sql, ())])
+        assert results[1].rows == [(1, None)]
+
+
+async def test_a_function_that_misses_a_prepared_statement_of_its_own_runs_once(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(
+            connection,
+            "CREATE TEMP SEQUENCE runs; CREATE FUNCTION pg_temp.missing() RETURNS int LANGUAGE plpgsql AS "
+            "$$BEGIN PERFORM nextval('runs'); EXECUTE 'EXECUTE nope'; RETURN 1; END$$",
+        )
+        for count in range(1, 4):  # new, to be prepared, by its name
+            error = await failure(query(connection, "SELECT pg_temp.missing()", ()))
+            assert (error.sqlstate, error.retryable) == ("26000", False)
+            assert await rows(connection, "SELECT last_value FROM runs") == [(count,)]
+
+
+async def test_a_name_of_the_users_that_is_missing_costs_none_of_ours(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(2):
+            await rows(connection, "SELECT 'known'")
+        assert not (await failure(query(connection, "EXECUTE nope", ()))).retryable
+        assert await prepared(connection, "SELECT 'known'") == 1
+        await rows(connection, "SELECT 'known'")
+        assert await prepared(connection, "SELECT 'known'") == 1
+
+
+async def prepared(connection: Connection, marker: str) -> int:
+    """How many statements with this in their text the server keeps prepared."""
+    asked = "SELECT 1 FROM pg_prepared_statements WHERE strpos(statement, $1) > 0 AND strpos(statement, 'strpos') = 0"
+    return len(await rows(connection, asked, marker))
+
+
+@pytest.fixture(params=[True, False], ids=["close", "do"])
+def ways_to_free(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As libpq 17 frees a prepared statement, and as it is done with one that cannot."""
+    monkeypatch.setattr("dbcore_postgres.statements.HAS_CLOSE", request.param and HAS_CLOSE)
+
+
+@pytest.mark.usefixtures("ways_to_free")
+async def test_several_texts_are_prepared_anew_within_a_transaction(postgres_url: str) -> None:
+    texts = [("SELECT 'again 1'", ()), ("SELECT 'again 2'", ())]
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(2):
+            for text in texts:
+                await query(connection, *text)
+        await query(connection, "CREATE TEMP TABLE things (a int)", ())
+        await start(connection)
+        await query(connection, "INSERT INTO things VALUES (1)", ())
+        assert [result.rows for result in await batch(connection, texts)] == [[("again 1",)], [("again 2",)]]
+        await commit(connection)
+        assert await prepared(connection, "again") == 2
+
+
+@pytest.mark.usefixtures("ways_to_free")
+async def test_a_name_that_was_freed_by_a_trip_that_was_cut_short_is_no_obstacle(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(2):
+            await rows(connection, "SELECT 'first'")
+        await query(connection, "CREATE TEMP TABLE things (a int)", ())
+        slow = "SELECT 1 FROM pg_sleep($1)"
+        await rows(connection, slow, 0.0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await query(connection, slow, (600.0,))  # what was unwanted is freed on its way
+        await start(connection)
+        await query(connection, "INSERT INTO things VALUES (1)", ())
+        assert await rows(connection, slow, 0.0) == [(1,)]
+        await commit(connection)
+
+
+@pytest.mark.usefixtures("ways_to_free")
+async def test_a_name_that_somebody_else_has_freed_is_no_obstacle(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(2):
+            await rows(connection, "SELECT 'first'")
+        await query(connection, "CREATE TEMP TABLE things (a int)", ())
+        await connection.execute("DEALLOCATE ALL")
+        await start(connection)
+        for _ in range(2):
+            await rows(connection, "SELECT 'second'")
+        await commit(connection)
+
+
+@pytest.mark.usefixtures("ways_to_free")
+@pytest.mark.parametrize("block", [False, True])
+async def test_execute_many_takes_more_types_than_prepared_statements_are_kept(postgres_url: str, block: bool) -> None:
+    small, big = 1, 2**40
+    data = [(small, small)] * 600 + [(small, big)] * 600 + [(big, big)] * 600 + [(small, small)] * 5
+    async with connected(postgres_url, prepared_statements=1) as (_, connection):
+        await script(connection, "CREATE TEMP TABLE things (a bigint, b bigint)")
+        for _ in range(3):
+            if block:
+                await start(connection)
+            assert await execute_many(connection, "INSERT INTO things VALUES ($1, $2)", data) == len(data)
+            if block:
+                await commit(connection)
+            assert await prepared(connection, "INTO things") <= 4
+
+
+@pytest.mark.usefixtures("ways_to_free")
+async def test_trips_that_are_cut_short_leave_no_prepared_statements_behind(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await query(connection, "SELECT 'slow' FROM pg_sleep(600)", ())
+        assert await prepared(connection, "slow") <= 1
 
 
 async def test_discard_all_as_a_statement_is_survived(postgres_url: str) -> None:
