@@ -231,11 +231,8 @@ def abort(connection: Connection) -> None:
         return
     waiter, connection.waiter = connection.waiter, None
     connection.ear.close()
-    if waiter is not None and not waiter.get_loop().is_closed():
-        # Also if it was woken and has not run yet: a number that the loop still watches must not be given back.
-        waiter.get_loop().remove_writer(connection.pgconn.socket)
-        if not waiter.done():
-            waiter.set_exception(psycopg.OperationalError("the connection was dropped"))
+    if waiter is not None and not waiter.get_loop().is_closed() and not waiter.done():
+        waiter.set_exception(psycopg.OperationalError("the connection was dropped"))
     connection.pgconn.finish()
 
 

@@ -1,4 +1,4 @@
-"""Hearing when a connection has something to read, without telling the event loop anew for each statement.
+"""Hearing when a connection can be read or written, without telling the event loop anew for each statement.
 
 The loop watches a duplicate of the socket, from the first statement on: to be told, and told to stop, is a tenth of
 what a short statement costs. A duplicate, because libpq closes its own file by itself when a connection is lost, and
@@ -22,13 +22,15 @@ __all__ = ["Ear"]
 class Ear:
     """Listens to one connection. Must be closed before the connection is."""
 
-    __slots__ = ("__weakref__", "_file", "_hear", "_loop", "_poll")
+    __slots__ = ("__weakref__", "_file", "_hear", "_loop", "_poll", "_writing")
 
     def __init__(self, socket: int) -> None:
         self._file = -1
         self._hear: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop, while it watches."""
+        self._writing: asyncio.AbstractEventLoop | None = None
+        """The same, while it also watches for room to write."""
         self._file = os.dup(socket)  # may fail, and what was made so far is closed then
         self._poll = select.poll()
         self._poll.register(self._file, select.POLLIN)
@@ -46,9 +48,23 @@ class Ear:
         self._loop = asyncio.get_running_loop()
         Context().run(self._loop.add_reader, self._file, _heard, this)
 
+    def watch_writing(self, call: Callable[[], None]) -> None:
+        """Call `call`, until `unwatch_writing` or `hush`, whenever something can be written."""
+        loop = asyncio.get_running_loop()
+        loop.add_writer(self._file, call)
+        self._writing = loop
+
+    def unwatch_writing(self) -> None:
+        """Call nobody for that. May be called with the connection lost or closed, and twice."""
+        loop, self._writing = self._writing, None
+        if loop is not None:
+            loop.remove_writer(self._file)
+
     def hush(self) -> None:
         """Call nobody. The loop goes on watching until there is something that nobody wants to read."""
         self._hear = None
+        if self._writing is not None:
+            self.unwatch_writing()
 
     def heard(self) -> None:
         """Pass it on. Runs in the event loop."""
@@ -76,7 +92,7 @@ class Ear:
     def close(self) -> None:
         """Stop watching for good. May be called from any thread, with the event loop closed, and twice."""
         file, self._file = self._file, -1
-        loop, self._loop = self._loop, None
+        loop, self._loop, self._writing = self._loop or self._writing, None, None
         self._hear = None
         if file < 0:
             return
@@ -101,4 +117,5 @@ def _heard(ear: weakref.ref[Ear]) -> None:
 
 def _shut(loop: asyncio.AbstractEventLoop, file: int) -> None:
     loop.remove_reader(file)
+    loop.remove_writer(file)
     os.close(file)

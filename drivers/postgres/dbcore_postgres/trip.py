@@ -149,13 +149,14 @@ class SharedTrip:
         writing = bool(self._pgconn.flush())
         if writing != self._writing:
             self._writing = writing
-            loop = asyncio.get_running_loop()
             if writing:
-                loop.add_writer(self._pgconn.socket, self._writable)
+                self._connection.ear.watch_writing(self._writable)
             else:
-                loop.remove_writer(self._pgconn.socket)
+                self._connection.ear.unwatch_writing()
 
     def _writable(self) -> None:
+        if self.ended.done():
+            return
         try:
             self._flush()
         except Exception as error:
@@ -234,6 +235,7 @@ class SharedTrip:
 
     def _fail(self, error: Exception) -> None:
         answer = self._answer
+        self._connection.ear.unwatch_writing()
         try:
             if answer is not None and answer.status == FATAL and self._flying and self._flying[0][0] == self.reported:
                 # A server that ends a session says why before it does.
@@ -246,12 +248,9 @@ class SharedTrip:
         """Take in nothing any more."""
         connection = self._connection
         connection.trip = None
-        # `abort` did the rest already: the number of the file may be somebody else's by now.
-        if connection.waiter is self.ended:
+        if connection.waiter is self.ended:  # else `abort` did the rest already
             connection.waiter = None
             connection.ear.hush()
-            if self._writing:
-                asyncio.get_running_loop().remove_writer(self._pgconn.socket)
 
     async def stop_running(self) -> None:
         """Stop the statement that runs, as far as is known here; return when it has been reported."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dbcore_postgres.connection import Connection
@@ -20,27 +21,21 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 async def ready(connection: Connection, *, writing: bool = False) -> None:
     """Wait until a whole result was read, or with `writing` until something was read or can be written."""
-    loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[None] = loop.create_future()
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     connection.waiter = waiter
     connection.eager = writing
     connection.ear.listen(connection.hear)
-    file = -1
     if writing:
-        file = connection.pgconn.socket
-        loop.add_writer(file, _wake, waiter)
+        connection.ear.watch_writing(partial(_wake, waiter))
     try:
         if writing:
             await waiter
         else:
             connection.doubts = await connection.awake.wait(waiter, connection.doubts)
     finally:
-        # `abort` saw to all this already: the number of the file may be somebody else's by now.
-        if connection.waiter is waiter:
+        if connection.waiter is waiter:  # else `abort` saw to all this already
             connection.waiter = None
             connection.ear.hush()
-            if writing:
-                loop.remove_writer(file)
 
 
 async def flush(connection: Connection) -> None:

@@ -15,10 +15,33 @@ from typing import Any
 import pytest
 from dbcore_postgres.connection import OK, Connection, abort
 from dbcore_postgres.ear import Ear
-from dbcore_postgres.statements import query
+from dbcore_postgres.sharing import run
+from dbcore_postgres.statements import batch, query
 from postgres_connections import backend, connected, failure, rows, until
 
 from dbcore.errors import DbConnectionError
+
+
+@contextmanager
+def watched_for_writing() -> Generator[set[int]]:
+    """The files that the event loop watches for room to write."""
+    loop: Any = asyncio.get_running_loop()
+    found: set[int] = set()
+    add, remove = loop.add_writer, loop.remove_writer
+
+    def add_writer(file: int, *args: Any) -> None:
+        found.add(file)
+        add(file, *args)
+
+    def remove_writer(file: int) -> bool:
+        found.discard(file)
+        return bool(remove(file))
+
+    loop.add_writer, loop.remove_writer = add_writer, remove_writer
+    try:
+        yield found
+    finally:
+        del loop.add_writer, loop.remove_writer
 
 
 @contextmanager
@@ -104,6 +127,40 @@ async def test_a_connection_that_ends_takes_its_duplicate_along(postgres_url: st
             assert not files
             with pytest.raises(OSError, match="Bad file"):
                 socket.socket(fileno=file)
+
+
+BIG = "x" * 5_000_000
+SLOW_THEN_BIG = [("SELECT pg_sleep(600)", ()), *[("SELECT length($1::text)", (BIG,))] * 4]
+
+
+@pytest.mark.parametrize("way", ["ended by the server", "aborted", "cancelled"])
+@pytest.mark.parametrize("send", ["shared", "batch"])
+async def test_a_connection_that_is_lost_while_it_writes_leaves_nothing_that_is_watched(
+    postgres_url: str, send: str, way: str
+) -> None:
+    """Nor does it watch the number that libpq gives back by itself: it may be somebody else's at once."""
+    async with connected(postgres_url) as (_, admin), connected(postgres_url) as (_, connection):
+        pid, own = await backend(connection), connection.pgconn.socket
+        with watched_for_writing() as files:
+            if send == "shared":
+                task: asyncio.Future[Any] = asyncio.ensure_future(run(connection, SLOW_THEN_BIG, lambda *_: None))
+            else:
+                task = asyncio.ensure_future(batch(connection, SLOW_THEN_BIG))
+
+            async def writes() -> bool:
+                return bool(files)
+
+            await until(writes)
+            assert own not in files
+            if way == "ended by the server":
+                await rows(admin, "SELECT pg_terminate_backend($1, 5000)", pid)
+            elif way == "aborted":
+                abort(connection)
+            else:
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert not files
+            abort(connection)  # does not raise, whatever came before
 
 
 def ears() -> tuple[Ear, socket.socket]:
