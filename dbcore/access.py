@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from dbcore import refusals
 from dbcore.config import Config
-from dbcore.driver import Driver, Result
+from dbcore.driver import CancelledTooLate, Driver, Result
 from dbcore.errors import DbConnectionError, DbError, PoolClosed, QueryError, QueryTimeout, UnsupportedError, UsageError
 from dbcore.events import CheckoutFailed, Endpoint, Event, StatementFinished, announce
 from dbcore.foreign import foreign_lender
@@ -194,8 +194,15 @@ class Access(Generic[C]):
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            message = f"connection {self.name!r}: the statement took longer than {named}, and was ended at the database"
-            raise QueryTimeout(message, sql=sql) from error
+            cancelled = error.__cause__
+            unknown = cancelled is not None and isinstance(cancelled.__cause__, CancelledTooLate)
+            # A future is that of a statement that goes along with others: they go on, and so may it.
+            unknown = unknown or isinstance(operation, asyncio.Future)
+            end = "was ended at the database"
+            if unknown:
+                end = "may have been done all the same; look whether it was before you repeat it"
+            message = f"connection {self.name!r}: the statement took longer than {named}, and {end}"
+            raise QueryTimeout(message, sql=sql, outcome_unknown=unknown) from error
 
     def fail(self, error: Exception, sql: str | None = None) -> NoReturn:
         """Raise `error` as one of ours, with the native one as its cause."""

@@ -13,6 +13,7 @@ from dbcore.pool import Pool
 
 __all__ = [
     "CONTRACT",
+    "CancelledTooLate",
     "Driver",
     "Hooks",
     "Isolation",
@@ -33,6 +34,14 @@ S = TypeVar("S", bound=Settings)
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 TransactionStatus = Literal["idle", "open", "failed"]
+
+
+class CancelledTooLate(Exception):
+    """The cause of a `CancelledError` that leaves a driver where the work is done, or may be.
+
+    `raise error from CancelledTooLate()`: to whoever cancelled it is a `CancelledError` as any other, and of a timeout
+    the core makes a `QueryTimeout` with `outcome_unknown`. Not for work that a rollback, which has to come, will undo.
+    """
 
 
 @dataclass(slots=True)
@@ -203,7 +212,8 @@ class Driver(Generic[S, C]):
     | `endpoint` | say for observers, from the settings alone, what they connect to | the system is the driver's name |
 
     Every async function here runs while the caller holds the connection alone; when it is cancelled it leaves no work
-    running behind it, or hands the connection over in a state that `Hooks.is_clean` denies.
+    running behind it, or hands the connection over in a state that `Hooks.is_clean` denies. Where the cancellation came
+    too late to undo the work, or nobody knows, the `CancelledError` has a `CancelledTooLate` as its cause.
     """
 
     name: str

@@ -67,8 +67,8 @@ class DbError(Exception):
     retryable: bool
     """Nothing was done and the same work may succeed when it is done again, whole."""
     outcome_unknown: bool
-    """The connection was lost while a COMMIT, or a statement that commits itself, was on its way: the work may or may
-    not have been done."""
+    """The work may or may not have been done: the connection was lost while a COMMIT, or a statement that commits
+    itself, was on its way; or its timeout came too late to end it."""
     sqlstate: str | None
     """Five-character code of the server, where there is one."""
 
@@ -201,7 +201,10 @@ class QueryError(DbError):
 
 
 class QueryTimeout(QueryError, TimeoutError):
-    """The statement took longer than it was allowed; its work was ended at the database too."""
+    """The statement took longer than it was allowed; its work was ended at the database too.
+
+    With `outcome_unknown` that came too late, or may have: look whether it was done.
+    """
 
 
 class ConstraintError(QueryError):

@@ -49,8 +49,9 @@ class Querying(ABC, Generic[C]):
         """Run one statement and return the number of rows it affected.
 
         `params` is a sequence for `$1, $2, ...` or a mapping for `:name`. After `timeout` seconds (`None`: the
-        config's `statement_timeout`) the work is ended at the database and `QueryTimeout` raised; cancelling ends it
-        too. Raises `QueryError` and its kinds, `DbConnectionError`, and on a database the `PoolError`s.
+        config's `statement_timeout`) the work is ended at the database and `QueryTimeout` raised, with
+        `outcome_unknown` where it may have been done by then; cancelling ends it too. Raises `QueryError` and its
+        kinds, `DbConnectionError`, and on a database the `PoolError`s.
         """
         text, values = self._bind(sql, params)
         return (await self._query(sql, text, values, timeout)).count

@@ -225,10 +225,21 @@ def that_is_released_late(ops: db.PoolOps[Any]) -> db.Pool[Any]:
     return replace(plain(ops), checkout=checkout)
 
 
+async def query_that_says_nothing_of_what_is_done(native: Connection, sql: str, params: Sequence[Any]) -> db.Result:
+    try:
+        return await query(native, sql, params)
+    except asyncio.CancelledError:
+        raise asyncio.CancelledError from None
+
+
 BROKEN: dict[str, tuple[AnyDriver, list[str]]] = {
     "commits nothing": (
         replace(GOOD, commit=rollback_in_place_of_commit, transaction_status=None),
         ["a_transaction_commits_when_its_block_ends", "transactions_side_by_side_are_all_kept"],
+    ),
+    "says nothing of a timeout that comes too late": (
+        replace(GOOD, query=query_that_says_nothing_of_what_is_done),
+        ["what_a_timeout_says_was_ended_was_not_done"],
     ),
     "forgets to commit": (replace(GOOD, commit=nothing), ["a_transaction_commits_when_its_block_ends"]),
     "forgets to roll back": (

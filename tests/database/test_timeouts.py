@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 from databases import Place, until
 
 import dbcore as db
+from dbcore.driver import CancelledTooLate
 from dbcore.events import Event, StatementFinished
 from dbcore.testing import NativeError, Script, hangs, scripted_driver, virtual
 
@@ -52,6 +54,25 @@ async def test_a_timeout_error_of_the_library_is_not_taken_for_the_statements_ti
         with pytest.raises(db.QueryTimeout, match="the server's own") as caught:
             await database.execute("slow", timeout=5)
         assert isinstance(caught.value.__cause__, NativeError)
+
+
+@virtual
+@pytest.mark.parametrize("too_late", [False, True])
+async def test_a_timeout_that_came_too_late_leaves_the_outcome_unknown(*, too_late: bool) -> None:
+    async def query(*_: object) -> db.Result:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            if too_late:
+                raise error from CancelledTooLate
+            raise
+        raise AssertionError
+
+    async with db.open("scripted://", driver=replace(scripted_driver(Script()), query=query)) as database:
+        with pytest.raises(db.QueryTimeout) as caught:
+            await database.execute("write", timeout=5)
+        assert caught.value.outcome_unknown == too_late
+        assert ("may have been done" in str(caught.value)) == too_late
 
 
 @virtual

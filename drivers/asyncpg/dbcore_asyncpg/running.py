@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
+from dbcore.driver import CancelledTooLate
 from dbcore.errors import DbConnectionError, DbError, TransactionError
 from dbcore_asyncpg.connection import Connection
 from dbcore_asyncpg.errors import GONE, from_server, server_error
@@ -47,10 +49,12 @@ async def run(connection: Connection, call: Callable[P, Awaitable[T]], *args: P.
             connection.failed = connection.is_in_transaction()
             _look_for_retirement(connection, error)
         raise
-    except BaseException:
+    except BaseException as error:
         # Whether the server had done it, asyncpg finds out later: nothing must be committed on a guess.
         connection.failed = connection.is_in_transaction()
         connection.insist()
+        if isinstance(error, asyncio.CancelledError) and not inside:
+            raise error from CancelledTooLate("asyncpg does not wait to hear whether it was done")
         raise
     finally:
         connection.end_operation()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from typing import Any, TypeVar
 
+from dbcore.driver import CancelledTooLate
 from dbcore.errors import DbConnectionError
 from dbcore_mysql.connection import Connection
 from dbcore_mysql.errors import INTERRUPTED, number_of
@@ -41,6 +42,7 @@ _telling: set[asyncio.Task[None]] = set()
 async def guarded(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
     """Await what talks to the server. Cancelled, end it at the server first; cancelled twice, drop the connection."""
     ending: Ending | None = None
+    done = False
 
     def cancelled() -> None:
         nonlocal ending
@@ -60,8 +62,13 @@ async def guarded(connection: Connection, work: Coroutine[Any, Any, T]) -> T:
     else:
         if ending is None:
             return result
+        done = True
     await _rest(connection, cancelled)
     await ending.finish()
+    if connection.is_broken:
+        done = not connection.block or connection.committing
+    if done:
+        raise asyncio.CancelledError from CancelledTooLate("the work was done before it was ended, or may have been")
     raise asyncio.CancelledError
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING, NoReturn
 
 from psycopg import pq
 
-from dbcore_postgres.connection import OK, Connection
+from dbcore.driver import CancelledTooLate
+from dbcore_postgres.connection import IN_TRANSACTION, OK, Connection
 from dbcore_postgres.waiting import flush, ready, receive
 
-__all__ = ["CANCEL_SECONDS", "COPY_STATES", "PATIENCE", "abandon", "cut_off", "tell"]
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGresult
+
+__all__ = ["CANCEL_SECONDS", "COPY_STATES", "PATIENCE", "abandon", "cut_off", "cut_short", "tell"]
 
 logger = logging.getLogger("dbcore.postgres")
 
@@ -22,22 +27,40 @@ PATIENCE = 0.1
 _telling: set[asyncio.Task[None]] = set()
 
 SYNC = int(pq.ExecStatus.PIPELINE_SYNC)
+FAILURES = (int(pq.ExecStatus.FATAL_ERROR), int(pq.ExecStatus.PIPELINE_ABORTED))
 COPY_IN = int(pq.ExecStatus.COPY_IN)
 COPY_STATES = (COPY_IN, int(pq.ExecStatus.COPY_OUT), int(pq.ExecStatus.COPY_BOTH))
 
-# A statement that fails, in place of one that was not sent: without it the end of the pipeline would commit the others.
+# A statement that fails: in a pipeline that was not sent to its end, or that would commit what was sent; and in a
+# transaction that is to be doomed.
 _POISON = b"SELECT 1/0 AS cancelled"
 
 
-async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
+async def cut_short(connection: Connection, error: BaseException, *, unsynced: bool = False) -> NoReturn:
+    """End what `error` has cut short, as `abandon` does, and raise it: by `CancelledTooLate` where it came too late.
+
+    Inside of a transaction it never does: that is doomed, also by a statement that was through by then, or it would
+    depend on a moment what a COMMIT keeps.
+    """
+    nothing_kept = await abandon(connection, unsynced=unsynced, doom=True)
+    if isinstance(error, asyncio.CancelledError) and not nothing_kept:
+        raise error from CancelledTooLate("the work was done before it could be ended, or may have been")
+    raise error
+
+
+async def abandon(connection: Connection, *, unsynced: bool = False, doom: bool = False) -> bool:
     """End at the server what nobody waits for any more, and take in what is left of it.
 
     Afterwards the connection can be used again. If that takes longer than `CANCEL_SECONDS`, or the caller is cancelled
     once more, the connection is dropped; the server sees that when it next looks (`client_connection_check_interval`).
+
+    Returns whether nothing of it is kept, as far as is known. With `doom` a transaction that is open ends like that.
     """
     pgconn = connection.pgconn
+    undone_with_connection = connection.block and not connection.committing
     if pgconn.status != OK:
-        return
+        return undone_with_connection
+    failures: list[PGresult] = []
     connection.cleaning = cleaned = asyncio.get_running_loop().create_future()
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
@@ -45,18 +68,23 @@ async def abandon(connection: Connection, *, unsynced: bool = False) -> None:
                 pgconn.send_query_params(_POISON, None)
                 pgconn.pipeline_sync()
             patience = PATIENCE
-            while not await _ended(connection, patience):
+            while not await _ended(connection, patience, failures):
                 patience *= 2
+            if doom and pgconn.transaction_status == IN_TRANSACTION and not failures:
+                pgconn.send_query(_POISON)
+                await _drain(connection, failures)
     except Exception as error:
         # Whatever failed: a connection in an unknown state must not be used again.
         logger.warning("a cancelled statement could not be ended, its connection is dropped: %r", error)
         pgconn.finish()
+        return undone_with_connection
     except BaseException:
         pgconn.finish()
         raise
     finally:
         connection.cleaning = None
         cleaned.set_result(None)
+    return bool(failures)
 
 
 async def cut_off(connection: Connection) -> None:
@@ -69,7 +97,7 @@ async def cut_off(connection: Connection) -> None:
         connection.pgconn.finish()
 
 
-async def _ended(connection: Connection, patience: float) -> bool:
+async def _ended(connection: Connection, patience: float, failures: list[PGresult]) -> bool:
     """Tell the server to stop, and see whether it does.
 
     It has to be told again if not: told before it has begun, it takes no notice.
@@ -77,7 +105,7 @@ async def _ended(connection: Connection, patience: float) -> bool:
     await asyncio.shield(tell(connection))
     try:
         async with asyncio.timeout(patience):
-            await _drain(connection)
+            await _drain(connection, failures)
     except TimeoutError:
         return False
     return True
@@ -101,8 +129,11 @@ def _told(telling: asyncio.Task[None]) -> None:
         telling.exception()  # taken note of by whoever still waits
 
 
-async def _drain(connection: Connection) -> None:
-    """Take in all results up to the end of the statement or pipeline. Can be cut short, and begun again."""
+async def _drain(connection: Connection, failures: list[PGresult]) -> None:
+    """Take in all results up to the end of the statement or pipeline, and note those of what has failed.
+
+    Can be cut short, and begun again.
+    """
     pgconn = connection.pgconn
     in_pipeline = pgconn.pipeline_status != pq.PipelineStatus.OFF
     await flush(connection)
@@ -111,6 +142,8 @@ async def _drain(connection: Connection) -> None:
         if result is None:
             if not in_pipeline:
                 return
+        elif result.status in FAILURES:
+            failures.append(result)
         elif result.status == SYNC:
             pgconn.exit_pipeline_mode()
             return

@@ -11,7 +11,7 @@ import psycopg
 
 from dbcore.errors import QueryError
 from dbcore.statements import chunked
-from dbcore_postgres.cancelling import abandon
+from dbcore_postgres.cancelling import cut_short
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.encoding import BINARY_TYPES, BinaryRows, Encoder, TextRows
 from dbcore_postgres.misfits import Misfits
@@ -67,9 +67,8 @@ async def insert_many(
         except Exception:
             await _give_up(connection)
             raise
-        except BaseException:
-            await abandon(connection)
-            raise
+        except BaseException as error:
+            await cut_short(connection, error)
     finally:
         await chunks.aclose()
     done = await collect(connection)

@@ -3,7 +3,7 @@
 psycopg's cursors spend as much Python on a short statement as the server and the network spend time. Here is what is
 left of one: send, wait, take the results. A statement is one trip, whatever goes along with it.
 
-Whatever waits here and is cancelled ends the work at the server first, by `abandon`.
+Whatever waits here and is cancelled ends the work at the server first, by `cut_short`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from psycopg import pq
 from psycopg.errors import error_from_result
 
 from dbcore.errors import UsageError
-from dbcore_postgres.cancelling import COPY_STATES, abandon
+from dbcore_postgres.cancelling import COPY_STATES, cut_short
 from dbcore_postgres.connection import ACTIVE, OK, RETIRED, STREAM, Connection
 from dbcore_postgres.errors import LostInFlight, LostInTransaction, Stale, is_stale
 from dbcore_postgres.waiting import flush, ready, receive
@@ -79,11 +79,10 @@ async def collect(connection: Connection, *, hasty: bool = False, by_name: bool 
         # A server that ends a session says why before it does.
         if not (results and results[-1].status == FATAL):
             lost(connection, error, sent=True)
-    except BaseException:
-        if hasty:
-            pgconn.finish()
-        else:
-            await abandon(connection)
+    except BaseException as error:
+        if not hasty:
+            await cut_short(connection, error)
+        pgconn.finish()
         raise
     if connection.marks:
         _take_notifications(connection)
@@ -101,9 +100,8 @@ async def fetch(connection: Connection) -> PGresult | None:
         result = await receive(connection)
     except psycopg.OperationalError as error:
         lost(connection, error, sent=True)
-    except BaseException:
-        await abandon(connection)
-        raise
+    except BaseException as error:
+        await cut_short(connection, error)
     if result is not None and result.status == FATAL:
         with contextlib.suppress(psycopg.OperationalError):
             await collect(connection)  # what is left: nothing, or the end of the connection
@@ -165,9 +163,8 @@ async def pipeline(connection: Connection, commands: Iterable[Command]) -> None:
         if failures:
             refused(connection, *failures[0])
         lost(connection, error, sent=synced)
-    except BaseException:
-        await abandon(connection, unsynced=not synced)
-        raise
+    except BaseException as error:
+        await cut_short(connection, error, unsynced=not synced)
     pgconn.exit_pipeline_mode()
     if failures:
         refused(connection, *failures[0])

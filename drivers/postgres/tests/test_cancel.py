@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from dbcore_postgres import Connection
-from dbcore_postgres.connection import abort
+from dbcore_postgres.connection import abort, transaction_status
 from dbcore_postgres.copying import insert_many
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.transactions import rollback
 from postgres_connections import backend, configured, connected, failure, rows, start, until
 
 import dbcore as db
+from dbcore.driver import CancelledTooLate
 from dbcore.errors import DbConnectionError, UsageError
 
 
@@ -132,6 +133,79 @@ async def test_a_second_cancellation_drops_the_connection_and_the_server_is_told
             return not await rows(admin, "SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid)
 
         await until(gone)
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hears no request to cancel: what runs is through before it could be ended."""
+
+    async def unheard(self: Connection, *, timeout: float) -> None:
+        """Tell nobody."""
+
+    monkeypatch.setattr(Connection, "cancel_safe", unheard)
+
+
+async def cut(admin: Connection, connection: Connection, work: Coroutine[Any, Any, object]) -> BaseException:
+    """Cancel something while the server works on it, and return what it ends with."""
+    task = await under_way(admin, await backend(connection), work)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    return caught.value
+
+
+THROUGH_SOON = "INSERT INTO things SELECT 1 FROM pg_sleep(0.3)"
+
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_cancellation_that_came_too_late_says_so(postgres_url: str, many: bool) -> None:
+    async with connected(postgres_url) as (hooks, connection), connected(postgres_url) as (_, admin):
+        await script(connection, "CREATE TEMP TABLE things (a int)")
+        await hooks.reset(connection)
+        await script(connection, "CREATE TEMP TABLE things (a int)")
+        work = batch(connection, [(THROUGH_SOON, ())] * 2) if many else query(connection, THROUGH_SOON, ())
+        assert isinstance((await cut(admin, connection, work)).__cause__, CancelledTooLate)
+        assert await rows(connection, "SELECT count(*) FROM things") == [(1 + many,)]
+
+
+async def test_a_cancellation_that_came_in_time_says_nothing(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection), connected(postgres_url) as (_, admin):
+        assert (await cut(admin, connection, query(connection, "SELECT pg_sleep(600)", ()))).__cause__ is None
+
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("begin", ["begin", "text"])
+async def test_a_cancelled_statement_that_was_through_dooms_its_transaction_all_the_same(
+    postgres_url: str, begin: str
+) -> None:
+    async with connected(postgres_url) as (_, connection), connected(postgres_url) as (_, admin):
+        await script(connection, "CREATE TEMP TABLE things (a int)")
+        if begin == "text":
+            await query(connection, "BEGIN", ())
+        else:
+            await start(connection)
+        await rows(connection, "SELECT 'first'")
+        work = query(connection, THROUGH_SOON, ())
+        assert (await cut(admin, connection, work)).__cause__ is None
+        assert transaction_status(connection) == "failed"
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_a_commit_whose_time_was_up_while_it_was_done_leaves_the_outcome_unknown(postgres_url: str) -> None:
+    config = configured(postgres_url, statement_timeout=0.2, pool={"max_size": 1})
+    async with db.open(config) as database, database.connection() as connection:
+        await connection.execute_script(
+            "CREATE TEMP TABLE things (a int); CREATE FUNCTION pg_temp.slow() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END$$; CREATE CONSTRAINT TRIGGER later AFTER INSERT ON things "
+            "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pg_temp.slow()"
+        )
+        with pytest.raises(db.QueryTimeout) as caught:
+            async with connection.transaction():
+                await connection.execute("INSERT INTO things VALUES (1)")
+        assert caught.value.outcome_unknown
+        assert not connection.in_transaction
+        assert await connection.fetch_value("SELECT count(*) FROM things") == 1
 
 
 @pytest.mark.parametrize("many", [False, True])

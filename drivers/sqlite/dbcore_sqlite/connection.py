@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import aiosqlite
 
+from dbcore.driver import CancelledTooLate
 from dbcore.errors import DbConnectionError, TransactionError
 from dbcore_sqlite.errors import breaks_connection, is_busy
 from dbcore_sqlite.opening import File, open_native
@@ -145,11 +146,13 @@ class Connection(aiosqlite.Connection):
             self.lane.give(self)
         try:
             return await future
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not job.ended:
                 job.cancelled = True
                 self.ending = self.loop.create_task(self._end(job))
                 await asyncio.shield(self.ending)
+            if job.done:
+                raise error from CancelledTooLate("the work was done before it could be interrupted")
             raise
         except GeneratorExit:  # the coroutine is thrown away: its loop is closed
             job.cancelled = True

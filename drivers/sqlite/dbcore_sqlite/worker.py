@@ -47,6 +47,7 @@ class Job:
         "begin",
         "begun",
         "cancelled",
+        "done",
         "ended",
         "future",
         "interruptible",
@@ -80,6 +81,8 @@ class Job:
         self.cancelled = False
         """Nobody wants the result any more. An interrupt hits nothing before the job has started, this does."""
         self.started = False
+        self.done = False
+        """The work came to its end, and not to an error."""
         self.ended = False
 
     def run(self) -> None:
@@ -96,6 +99,7 @@ class Job:
                     native.execute(text)
                 self.begun = True
             self._result = self._work(native, *self._arguments)
+            self.done = True
         except StopIteration as error:  # no future takes one
             self._error = RuntimeError("a job raised StopIteration")
             self._error.__cause__ = error

@@ -51,6 +51,27 @@ async def a_statement_that_takes_too_long_is_ended(subject: Subject) -> None:
             same(await connection.fetch_value("SELECT 1", timeout=SOON), 1, "SELECT 1 after that")
 
 
+@promise()
+async def what_a_timeout_says_was_ended_was_not_done(subject: Subject) -> None:
+    """A `QueryTimeout` that came too late, or may have, has `outcome_unknown`; nothing is stored by any other one."""
+    async with subject.items(pool={"max_size": 2}) as items, items.database.connection() as connection:
+        work = f"INSERT INTO {items.table} SELECT $1, 'x' FROM ({numbers(2000)}) few WHERE i = 0"
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        for number in range(5):
+            await connection.execute(work, [number])
+        spent = (loop.time() - started) / 5
+        ended: list[int] = []
+        for number in range(100, 220):
+            try:
+                await connection.execute(work, [number], timeout=spent * (number - 60) / 100)
+            except QueryTimeout as error:
+                if not error.outcome_unknown:
+                    ended.append(number)
+        stored = sorted(set(await items.ids()).intersection(ended))
+        same(stored, [], "ids of statements that were ended by their timeout, and are stored")
+
+
 @promise(needs=("endless",))
 async def the_statement_timeout_of_the_config_holds_unless_another_is_given(subject: Subject) -> None:
     """`statement_timeout` of the config ends every statement that was given no timeout of its own."""
