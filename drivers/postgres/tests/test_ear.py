@@ -19,6 +19,7 @@ from dbcore_postgres.sharing import run
 from dbcore_postgres.statements import batch, query
 from postgres_connections import backend, connected, failure, rows, until
 
+from dbcore.driver import Result
 from dbcore.errors import DbConnectionError
 
 
@@ -129,6 +130,10 @@ async def test_a_connection_that_ends_takes_its_duplicate_along(postgres_url: st
                 socket.socket(fileno=file)
 
 
+def unread(_number: int, _outcome: Result | BaseException | None) -> None:
+    """Take an outcome that nobody wants."""
+
+
 BIG = "x" * 5_000_000
 SLOW_THEN_BIG = [("SELECT pg_sleep(600)", ()), *[("SELECT length($1::text)", (BIG,))] * 4]
 
@@ -143,7 +148,7 @@ async def test_a_connection_that_is_lost_while_it_writes_leaves_nothing_that_is_
         pid, own = await backend(connection), connection.pgconn.socket
         with watched_for_writing() as files:
             if send == "shared":
-                task: asyncio.Future[Any] = asyncio.ensure_future(run(connection, SLOW_THEN_BIG, lambda *_: None))
+                task: asyncio.Future[Any] = asyncio.ensure_future(run(connection, SLOW_THEN_BIG, unread))
             else:
                 task = asyncio.ensure_future(batch(connection, SLOW_THEN_BIG))
 
