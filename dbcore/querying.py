@@ -20,6 +20,8 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 BATCH_SIZE = 1000
+LARGEST_BATCH = 2**31 - 1
+"""Libraries in C take no larger number, and find that out in the middle of a statement."""
 
 
 class Querying(ABC, Generic[C]):
@@ -261,8 +263,8 @@ class Querying(ABC, Generic[C]):
         `batch_size` rows are fetched at a time. The connection does nothing else until the block is left, and leaving
         it, in whatever way, ends the statement at the database. `UnsupportedError` where the driver cannot stream.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if not 1 <= batch_size <= LARGEST_BATCH:
+            raise ValueError(f"batch_size must be at least 1 and at most {LARGEST_BATCH}, not {batch_size}")
         source = self._access.driver.stream
         if source is None:
             raise self._access.unsupported("stream rows")

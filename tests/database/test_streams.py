@@ -37,7 +37,13 @@ async def test_a_stream_is_read_inside_of_its_block(place: Place) -> None:
             await anext(stream)
 
 
-async def test_a_batch_has_one_row_at_least(place: Place) -> None:
+@pytest.mark.parametrize("size", [0, 2**31, 2**40])
+async def test_a_batch_size_that_no_library_takes_is_refused_before_anything_is_sent(place: Place, size: int) -> None:
     async with place.open() as database:
         with pytest.raises(ValueError, match="batch_size"):
-            database.stream("SELECT 1", batch_size=0)
+            database.stream("SELECT 1", batch_size=size)
+
+
+async def test_the_largest_batch_size_is_one_that_every_library_takes(place: Place) -> None:
+    async with place.open() as database, database.stream("SELECT 1", into=int, batch_size=2**31 - 1) as rows:
+        assert [row async for row in rows] == [1]
