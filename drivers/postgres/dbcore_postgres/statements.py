@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -90,7 +91,11 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
             send()
         except psycopg.OperationalError as error:
             lost(connection, error)
-        results = await collect(connection, by_name=by_name)
+        try:
+            results = await collect(connection, by_name=by_name)
+        except asyncio.CancelledError:
+            trip.done(surely=False)
+            raise
         trip.done()
     return result_of(connection, results[0], trip.seen[key])
 
@@ -177,11 +182,13 @@ async def script(connection: Connection, sql: str) -> None:
     connection.marks |= SESSION
     begin, connection.pending = connection.pending, None
     text = sql.encode() if begin is None else begin + b"; " + sql.encode()
-    results = await simple(connection, text)
+    try:
+        results = await simple(connection, text)
+    finally:
+        connection.prepared.forget_names(gone=False)  # it may have changed the type of a column, whatever became of it
     if results and results[-1].status in COPY_STATES:
         await abandon(connection)
         raise QueryError(COPY_REFUSED)
-    connection.prepared.forget_names(gone=False)  # it may have changed the type of a column
 
 
 class Trip:
@@ -231,14 +238,16 @@ class Trip:
                 _forget(self._connection, stale)
                 raise stale.__cause__ or stale from None
             raise
+        except asyncio.CancelledError:
+            self.done(surely=False)
+            raise
         self.done()
 
-    def done(self) -> None:
-        """Note what the statements did to the prepared ones; called when all succeeded."""
-        if any(seen.ends_prepared for seen in self.seen.values()):
-            self._connection.prepared.forget_names(gone=True)
-        elif any(seen.alters for seen in self.seen.values()):
-            self._connection.prepared.forget_names(gone=False)
+    def done(self, *, surely: bool = True) -> None:
+        """Note what the statements did to the prepared ones, or may have done: a cancellation may come too late."""
+        ended = any(seen.ends_prepared for seen in self.seen.values())
+        if ended or any(seen.alters for seen in self.seen.values()):
+            self._connection.prepared.forget_names(gone=ended and surely)
 
     def _prepare(self, key: Key, seen: Seen, types: tuple[int, ...]) -> list[Command]:
         prepared, pgconn = self._connection.prepared, self._connection.pgconn

@@ -192,6 +192,23 @@ async def test_a_cancelled_statement_that_was_through_dooms_its_transaction_all_
 
 
 @pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("way", ["alone", "in a batch", "in a script"])
+async def test_a_cancelled_ddl_that_was_through_has_its_columns_looked_at_anew(postgres_url: str, way: str) -> None:
+    async with connected(postgres_url) as (_, connection), connected(postgres_url) as (_, admin):
+        for _ in range(2):
+            await rows(connection, "SELECT 'known'")
+        assert not connection.prepared.unwanted
+        ddl = "CREATE TEMP TABLE things AS SELECT 1 AS a FROM pg_sleep(0.3)"
+        if way == "alone":
+            await cut(admin, connection, query(connection, ddl, ()))
+        elif way == "in a batch":
+            await cut(admin, connection, batch(connection, [("SELECT 1", ()), (ddl, ())]))
+        else:
+            await cut(admin, connection, script(connection, ddl))
+        assert connection.prepared.unwanted  # what was known is prepared anew, with the types as they are now
+
+
+@pytest.mark.usefixtures("deaf")
 async def test_a_commit_whose_time_was_up_while_it_was_done_leaves_the_outcome_unknown(postgres_url: str) -> None:
     config = configured(postgres_url, statement_timeout=0.2, pool={"max_size": 1})
     async with db.open(config) as database, database.connection() as connection:
