@@ -15,7 +15,7 @@ from dbcore_postgres.waiting import flush, ready, receive
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-__all__ = ["CANCEL_SECONDS", "COPY_STATES", "PATIENCE", "abandon", "cut_off", "cut_short", "tell"]
+__all__ = ["CANCEL_SECONDS", "COPY_STATES", "PATIENCE", "abandon", "cut_off", "cut_short", "settled", "tell"]
 
 logger = logging.getLogger("dbcore.postgres")
 
@@ -51,17 +51,34 @@ async def cut_short(connection: Connection, error: BaseException, *, unsynced: b
 async def abandon(connection: Connection, *, unsynced: bool = False, doom: bool = False) -> bool:
     """End at the server what nobody waits for any more, and take in what is left of it.
 
-    Afterwards the connection can be used again. If that takes longer than `CANCEL_SECONDS`, or the caller is cancelled
-    once more, the connection is dropped; the server sees that when it next looks (`client_connection_check_interval`).
+    Afterwards the connection can be used again. If that takes longer than `CANCEL_SECONDS` the connection is dropped;
+    the server sees that when it next looks (`client_connection_check_interval`). A caller that is cancelled once more
+    leaves at once: a task goes on with it, and whatever comes next on the connection waits for that task (`settled`).
 
     Returns whether nothing of it is kept, as far as is known. With `doom` a transaction that is open ends like that.
     """
+    if connection.cleaning is None:
+        if connection.pgconn.status != OK:
+            return _undone_with_connection(connection)
+        loop = asyncio.get_running_loop()
+        connection.cleaning = loop.create_task(_end(connection, unsynced=unsynced, doom=doom))
+    return await asyncio.shield(connection.cleaning)
+
+
+async def settled(connection: Connection) -> None:
+    """Wait for the end of what an earlier statement has left behind."""
+    if connection.cleaning is not None:
+        await asyncio.wait([connection.cleaning])
+
+
+def _undone_with_connection(connection: Connection) -> bool:
+    return connection.block and not connection.committing
+
+
+async def _end(connection: Connection, *, unsynced: bool, doom: bool) -> bool:
     pgconn = connection.pgconn
-    undone_with_connection = connection.block and not connection.committing
-    if pgconn.status != OK:
-        return undone_with_connection
+    undone_with_connection = _undone_with_connection(connection)
     failures: list[PGresult] = []
-    connection.cleaning = cleaned = asyncio.get_running_loop().create_future()
     try:
         async with asyncio.timeout(CANCEL_SECONDS):
             if unsynced and pgconn.pipeline_status:
@@ -78,12 +95,11 @@ async def abandon(connection: Connection, *, unsynced: bool = False, doom: bool 
         logger.warning("a cancelled statement could not be ended, its connection is dropped: %r", error)
         pgconn.finish()
         return undone_with_connection
-    except BaseException:
+    except BaseException:  # the loop ends
         pgconn.finish()
         raise
     finally:
         connection.cleaning = None
-        cleaned.set_result(None)
     return bool(failures)
 
 

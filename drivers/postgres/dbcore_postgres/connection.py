@@ -105,8 +105,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """Of the pool; the connector puts it here."""
         self.doubts = 0
         """About the next answer: whether it comes soon."""
-        self.cleaning: asyncio.Future[None] | None = None
-        """Done when a statement that was cancelled has been ended."""
+        self.cleaning: asyncio.Task[bool] | None = None
+        """Ends a statement that was cancelled; nothing may be sent meanwhile."""
         self.trip: SharedTrip | None = None
         """The trip of many tasks' statements that is under way."""
 

@@ -15,7 +15,7 @@ from psycopg.errors import InvalidSqlStatementName
 from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore.statements import blaming
-from dbcore_postgres.cancelling import COPY_STATES, abandon
+from dbcore_postgres.cancelling import COPY_STATES, abandon, settled
 from dbcore_postgres.connection import IDLE, SESSION, Connection, use
 from dbcore_postgres.errors import UNSENDABLE, Stale, not_a_parameter, to_error
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
@@ -58,6 +58,8 @@ def _refused(connection: Connection, params: Sequence[Any], error: Exception) ->
 
 async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
     """Run one statement: one trip. From its second time on a text is prepared."""
+    if connection.cleaning is not None:
+        await settled(connection)
     bound = bind(connection, params)
     key = (sql, bound[1])
     seen = connection.prepared.get(key)
@@ -102,6 +104,7 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
 
 async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
     """Run several statements in one trip, all or nothing. An error has the text of the one that failed."""
+    await settled(connection)
     bound: list[tuple[Key, Bound]] = []
     results: list[PGresult] = []
     decoded: list[Result] = []
@@ -133,6 +136,7 @@ async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence
 
 async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
     """Run one statement for each row in one trip, all or nothing; return the rows affected."""
+    await settled(connection)
     bound = _alike(_bind_rows(connection, rows))
     if not bound:
         return 0
@@ -178,6 +182,7 @@ async def script(connection: Connection, sql: str) -> None:
     """Run a text of several statements; all or nothing unless it has transaction statements of its own."""
     if "\0" in sql:
         raise QueryError("the script has a NUL character in it")
+    await settled(connection)
     use(connection)
     connection.marks |= SESSION
     begin, connection.pending = connection.pending, None

@@ -6,6 +6,7 @@ import psycopg
 
 from dbcore.driver import Isolation
 from dbcore.errors import DbConnectionError, TransactionError, UsageError
+from dbcore_postgres.cancelling import settled
 from dbcore_postgres.connection import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, OK, Connection
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.wire import simple
@@ -25,6 +26,8 @@ async def begin(connection: Connection, isolation: Isolation | None, read_only: 
 
     Raises `UsageError` in a transaction that a BEGIN sent as text has opened: the server would make one of the two.
     """
+    if connection.cleaning is not None:
+        await settled(connection)
     if connection.pgconn.transaction_status in (IN_TRANSACTION, IN_ERROR):
         raise UsageError(
             "a transaction is open already, by a BEGIN that was sent as text; end it by COMMIT or ROLLBACK first, "
@@ -40,6 +43,8 @@ async def commit(connection: Connection) -> None:
 
     A connection that is lost meanwhile is a `DbConnectionError` with `outcome_unknown`.
     """
+    if connection.cleaning is not None:
+        await settled(connection)
     if connection.pending is not None:
         _over(connection)
         return
@@ -81,6 +86,7 @@ async def _commit(connection: Connection) -> None:
 
 async def rollback(connection: Connection) -> None:
     """Roll back what `begin` began. Harmless without that, and with a connection that is lost: nothing is left then."""
+    await settled(connection)
     sent = connection.block and connection.pending is None
     try:
         if sent and connection.pgconn.status == OK and connection.pgconn.transaction_status != IDLE:
