@@ -19,12 +19,7 @@ RESETS = (
     "a_full_reset_leaves_nothing_of_a_session",
     "a_full_reset_undoes_what_nobody_has_seen",
 )
-BEHIND_PGBOUNCER = {
-    **dict.fromkeys(RESETS, "in transaction mode there is no session that could be reset"),
-    "a_statement_cancelled_twice_lets_go_of_the_locks_of_its_transaction": (
-        "PgBouncer does not tell the server that a client has gone in the middle of a statement"
-    ),
-}
+BEHIND_PGBOUNCER = dict.fromkeys(RESETS, "in transaction mode there is no session that could be reset")
 
 
 @pytest.fixture(params=["direct", "pgbouncer"])

@@ -128,6 +128,28 @@ async def a_cancelled_statement_leaves_the_connection_usable(subject: Subject) -
 
 
 @promise(needs=("endless",))
+async def a_statement_cancelled_at_every_await_costs_no_connection(subject: Subject) -> None:
+    """Cancelled anew in each turn until it has ended, as anyio does it: the same connection takes the next statement.
+
+    Laws: E7.
+    """
+    async with subject.open(pool={"max_size": 1}) as database:
+        await database.execute("SELECT 1")
+        for after in (0, 1, 5, 50):
+            task = asyncio.create_task(database.execute(subject.endless))
+            await turns(after)
+            async with asyncio.timeout(SOON):
+                while not task.done():
+                    task.cancel()
+                    await asyncio.sleep(0)
+            ends_cancelled(task, f"a statement, after {after} turns,")
+            same(await database.fetch_value(f"SELECT {after}", timeout=SOON), after, f"SELECT {after} after that")
+        if database.pool.stats is not None:
+            stats = database.stats()
+            same((stats.connects, stats.lost), (1, 0), "connections that were made, and lost")
+
+
+@promise(needs=("endless",))
 async def a_cancelled_statement_leaves_no_work_running(subject: Subject) -> None:
     """When a cancelled statement has ended, the table that it read can be changed at once: no lock, no work is left."""
     async with subject.open(pool={"max_size": 2}) as database:
