@@ -34,6 +34,9 @@ subject = Subject(
         "a_serializable_transaction_sees_one_state": (
             "InnoDB locks what a serializable transaction reads: others wait until it ends; repeatable read does not"
         ),
+        "a_statement_cancelled_at_every_await_costs_no_connection": (
+            "the task itself reads the answer: when it is cancelled twice it leaves, and the connection is dropped"
+        ),
         **{f"{kind}: {name}": _FINITE for kind in ("float", "Decimal") for name in ("infinity", "-infinity", "NaN")},
         **{f"timedelta: {name}": _TIME for name in ("years", "longest", "longest negative")},
         **{f"datetime, aware: {name}": _MOMENT for name in ("year 1", "year 9999")},
