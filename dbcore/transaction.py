@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, get_args
 
 from dbcore.access import log
 from dbcore.driver import Isolation, Savepoints
-from dbcore.errors import TransactionError, UsageError
+from dbcore.errors import QueryError, TransactionError, UsageError
 from dbcore.loops import look_at_failure
 from dbcore.places import frame_at
 
@@ -278,4 +278,10 @@ class Transaction(Generic[C]):
             elif driver.rollback is not None:
                 await driver.rollback(native)
             else:
-                await driver.query(native, "ROLLBACK", ())
+                try:
+                    await driver.query(native, "ROLLBACK", ())
+                except Exception as error:
+                    # Some databases refuse it where a failure has ended the transaction already.
+                    status = "idle" if driver.transaction_status is None else driver.transaction_status(native)
+                    if status != "idle" or not isinstance(access.translate(error), QueryError):
+                        raise

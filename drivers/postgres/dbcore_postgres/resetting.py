@@ -90,7 +90,7 @@ async def _outwait(connection: Connection) -> None:
 
 
 def _busy(connection: Connection) -> bool:
-    return not (connection.waiter is connection.cleaning is None) or connection.lock.locked()
+    return connection.waiter is not None or connection.cleaning is not None or connection.lock.locked()
 
 
 async def ping(connection: Connection) -> None:

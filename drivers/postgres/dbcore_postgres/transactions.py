@@ -78,7 +78,7 @@ async def _commit(connection: Connection) -> None:
     finally:
         connection.committing = False
         # Cancelled before the server came to it, the COMMIT may have left a transaction to roll back.
-        if connection.pgconn.transaction_status not in (IN_TRANSACTION, IN_ERROR):
+        if connection.cleaning is None and connection.pgconn.transaction_status not in (IN_TRANSACTION, IN_ERROR):
             _over(connection)
     if results[-1].command_status != b"COMMIT":
         raise TransactionError("the server rolled the transaction back in place of committing it")
