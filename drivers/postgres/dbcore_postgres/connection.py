@@ -50,6 +50,8 @@ IN_TRANSACTION = int(pq.TransactionStatus.INTRANS)
 IN_ERROR = int(pq.TransactionStatus.INERROR)
 OK = int(pq.ConnStatus.OK)
 
+_ENCODING, _UTF8 = b"client_encoding", b"UTF8"
+
 # What happened to a session since it was last known to be pristine: `Connection.marks`.
 SESSION = 1
 """A statement that changes the session was seen."""
@@ -132,6 +134,20 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         if styles != self.styles:
             self.styles, self.transformer = styles, Transformer(self)
 
+    def need_utf8(self) -> None:
+        """Raise `DbConnectionError`, and retire the connection, where the session speaks another encoding than we do.
+
+        The server would take our UTF-8 for other characters, and store those without a word.
+        """
+        encoding = self.pgconn.parameter_status(_ENCODING)
+        if encoding != _UTF8 and encoding is not None:
+            self.marks |= RETIRED
+            name = encoding.decode(errors="replace")
+            raise DbConnectionError(
+                f"client_encoding of this session was set to {name}, and the driver speaks UTF8 alone; leave it as it "
+                "is, and convert at the server, by convert_to and convert_from"
+            )
+
     def hear(self) -> None:
         """Read what there is to be read, and wake the statement that waits for it. Runs in the event loop."""
         waiter = self.waiter
@@ -208,7 +224,11 @@ def touch(connection: Connection) -> None:
 
 
 def use(connection: Connection) -> None:
-    """Begin something with it. Raises `TransactionError` where its transaction was ended behind its back."""
+    """Begin something with it. Raises `TransactionError` where its transaction was ended behind its back.
+
+    And `DbConnectionError` where the session does not speak UTF-8 any more.
+    """
+    connection.need_utf8()
     connection.marks |= connection.mark_use
     if connection.block and connection.pending is None and connection.pgconn.transaction_status == IDLE:
         raise TransactionError(

@@ -12,9 +12,9 @@ import psycopg
 from dbcore.errors import QueryError
 from dbcore.statements import chunked
 from dbcore_postgres.cancelling import cut_short, settled
+from dbcore_postgres.casts import BINARY_TYPES
 from dbcore_postgres.connection import Connection
-from dbcore_postgres.encoding import BINARY_TYPES, BinaryRows, Encoder, TextRows
-from dbcore_postgres.misfits import Misfits
+from dbcore_postgres.encoding import BinaryRows, Encoder, TextRows
 from dbcore_postgres.statements import Trip
 from dbcore_postgres.waiting import flush, ready
 from dbcore_postgres.wire import Command, collect, lost, pipeline, simple
@@ -51,15 +51,12 @@ async def insert_many(
         if chunk is None:
             return 0
         types = await _describe(connection, table, columns)
-        misfits = Misfits(types, columns)
-        misfits.refuse(chunk)
         encoder, data = _encoder(connection, types, columns, chunk)
         statement = f"COPY {_quoted(table)} ({_listed(columns)}) FROM STDIN ".encode()
         await simple(connection, statement + encoder.format)
         try:
             await _send(connection, data)
             async for chunk in chunks:
-                misfits.refuse(chunk)
                 await _send(connection, encoder.encode(chunk))
             await _send(connection, encoder.last)
             connection.pgconn.put_copy_end()
@@ -84,7 +81,7 @@ def _encoder(
         binary = BinaryRows(connection, types, columns)
         with contextlib.suppress(QueryError):
             return binary, binary.encode(rows)
-    text = TextRows(connection, columns)
+    text = TextRows(connection, types, columns)
     return text, text.encode(rows)
 
 

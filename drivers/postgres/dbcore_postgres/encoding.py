@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.copy import AsyncCopy
 from psycopg.pq import Format
 
 from dbcore.errors import QueryError
-from dbcore.statements.values import plain
+from dbcore_postgres.casts import BINARY_TYPES, STRICT, as_inserted, goes_as_binary, goes_as_text, is_of
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.errors import UNSENDABLE, not_a_parameter
 from dbcore_postgres.values import unsendable
 
 if TYPE_CHECKING:
+    from psycopg import abc
     from psycopg._copy_base import Formatter
 
-__all__ = ["BINARY_TYPES", "BinaryRows", "Encoder", "TextRows"]
+__all__ = ["BinaryRows", "Encoder", "TextRows"]
 
 Row = Sequence[Any]
-
-BINARY_TYPES = {
-    16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 25: "text", 701: "float8",
-    1043: "varchar", 1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamptz", 1186: "interval",
-    1700: "numeric", 2950: "uuid", 3802: "jsonb",
-}  # fmt: skip
-"""The types, by their number, that are written in binary. A table with a column of another type is filled as text.
-
-float4 is such a one: what is too large or too small for it becomes infinity or 0 in binary, and an error as text.
-"""
-_LIMITS = {21: 2**15 - 1, 23: 2**31 - 1}
-"""The largest value of the types that psycopg cuts an int to without a word."""
+Values = Sequence[Any]
+"""Those of one column."""
 
 _HEADER = 19
 """Bytes that stand before the first row of a binary COPY: `PGCOPY` and so on."""
@@ -66,7 +55,7 @@ class BinaryRows:
         self._types = types
         self._columns = columns
         self._formatter = self._new_formatter()
-        self._narrow = [(index, _LIMITS[type_]) for index, type_ in enumerate(types) if type_ in _LIMITS]
+        self._looked_at = [(index, itemgetter(index)) for index, type_ in enumerate(types) if type_ not in STRICT]
         self._done = 0
 
     def _new_formatter(self) -> Formatter:
@@ -75,45 +64,49 @@ class BinaryRows:
         return copy.formatter
 
     def encode(self, rows: list[Row]) -> bytes:
+        types = self._types
+        others = [index for index, get in self._looked_at if not goes_as_binary(types[index], [*map(get, rows)])]
+        fitting = self._fitted(rows, others) if others else rows
         try:
-            data = self._encode(rows)
-        except (*UNSENDABLE, IndexError):
+            data = self._encode(fitting)
+        except UNSENDABLE:
             # The formatter holds half a row now.
             self._formatter = self._new_formatter()
-            data = self._encode([self._fitted(number, row) for number, row in enumerate(rows, self._done + 1)])
+            data = self._encode(self._fitted(rows, range(len(types))))
             if self._done:
                 data = data[_HEADER:]
         self._done += len(rows)
         return data
 
-    def _encode(self, rows: list[Row]) -> bytes:
-        for index, largest in self._narrow:
-            for row in rows:
-                if (value := row[index]) is not None and not -largest <= value + 1 <= largest + 1:
-                    raise OverflowError("an int is too large for its column")
-        write, end = self._formatter.write_row, self._formatter.end
-        parts = [part for row in rows if (part := write(row))]
-        parts.append(end()[: -len(self.last)])
-        return b"".join(parts)
+    def _encode(self, rows: Iterable[Row]) -> bytes:
+        formatter = self._formatter
+        return b"".join(filter(None, map(formatter.write_row, rows))) + formatter.end()[: -len(self.last)]
 
-    def _fitted(self, number: int, row: Row) -> Row:
-        return [self._fit(number, index, value) for index, value in enumerate(row)]
+    def _fitted(self, rows: list[Row], indexes: Iterable[int]) -> Iterable[Row]:
+        """Return the rows with every value of these columns as its dumper wants it."""
+        columns: list[Values] = list(zip(*rows, strict=True))
+        for index in indexes:
+            transformer = Transformer(self._connection)
+            transformer.set_dumper_types([self._types[index]], Format.BINARY)
+            columns[index] = [
+                self._fit(transformer, number, index, value) for number, value in enumerate(columns[index], 1)
+            ]
+        return zip(*columns, strict=True)
 
-    def _fit(self, number: int, index: int, value: Any) -> Any:
-        if value is None:
-            return None
+    def _fit(self, transformer: abc.Transformer, number: int, index: int, value: Any) -> Any:
         type_ = self._types[index]
-        transformer = Transformer(self._connection)
-        transformer.set_dumper_types([type_], Format.BINARY)
         try:
-            fitting = _FIT[type_](plain(value), self._connection)
-            transformer.dump_sequence([fitting], [PyFormat.BINARY])
-            if type_ in _LIMITS and not -_LIMITS[type_] <= fitting + 1 <= _LIMITS[type_] + 1:
-                raise OverflowError("an int is too large for its column")
+            fitting = as_inserted(value, type_, self._connection)
+            if not is_of(type_, fitting):
+                raise TypeError("only the server can read it")
+            transformer.dump_sequence([fitting], _BINARY)
         except UNSENDABLE as error:
+            row, column = self._done + number, self._columns[index]
+            if isinstance(error, QueryError):
+                raise _refused(row, column, value, error) from error
             raise QueryError(
-                f"row {number}, column {self._columns[index]!r}: this {type(value).__name__} does not fit "
-                f"{BINARY_TYPES[type_]}, as which the rows before it were sent; nothing was inserted"
+                f"row {row}, column {column!r}: this {type(value).__name__} does not fit {BINARY_TYPES[type_]}, as "
+                "which the rows before it were sent; nothing was inserted"
             ) from error
         return fitting
 
@@ -124,84 +117,52 @@ class TextRows:
     format = b""
     last = b""
 
-    def __init__(self, connection: Connection, columns: Sequence[str]) -> None:
+    def __init__(self, connection: Connection, types: Sequence[int], columns: Sequence[str]) -> None:
         self._formats = [PyFormat.TEXT] * len(columns)
         self._transformer = Transformer(connection)
         self._connection = connection
+        self._types = types
         self._columns = columns
         self._done = 0
 
     def encode(self, rows: list[Row]) -> bytes:
         formats, dump = self._formats, self._transformer.dump_sequence
         lines: list[bytes] = []
-        for number, row in enumerate(rows, self._done + 1):
+        for number, row in enumerate(self._readable(rows), self._done + 1):
             try:
                 values = dump(row, formats)
             except UNSENDABLE as error:
-                raise self._refused(number, row, error) from error
+                index, value = unsendable(self._connection, row, PyFormat.TEXT)
+                raise _refused(number, self._columns[index - 1], value, error) from error
             lines.append(b"\t".join([rb"\N" if value is None else _ESCAPED.sub(_escape, value) for value in values]))
         self._done += len(rows)
         lines.append(b"")
         return b"\n".join(lines)
 
-    def _refused(self, number: int, row: Row, error: Exception) -> QueryError:
-        index, value = unsendable(self._connection, row, PyFormat.TEXT)
-        where = f"nothing was inserted: row {number}, column {self._columns[index - 1]!r}"
-        return not_a_parameter(where, value, error)
+    def _readable(self, rows: list[Row]) -> Iterable[Row]:
+        """Return the rows with every value so that the server makes of its text what it is to be."""
+        connection = self._connection
+        columns: list[Values] = list(zip(*rows, strict=True))
+        others = [
+            index for index, type_ in enumerate(self._types) if not goes_as_text(type_, columns[index], connection)
+        ]
+        for index in others:
+            columns[index] = [self._cast(number, index, value) for number, value in enumerate(columns[index], 1)]
+        return zip(*columns, strict=True) if others else rows
+
+    def _cast(self, number: int, index: int, value: Any) -> Any:
+        try:
+            return as_inserted(value, self._types[index], self._connection)
+        except UNSENDABLE as error:
+            raise _refused(self._done + number, self._columns[index], value, error) from error
+
+
+def _refused(row: int, column: str, value: Any, error: Exception) -> QueryError:
+    return not_a_parameter(f"nothing was inserted: row {row}, column {column!r}", value, error)
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
     return _ESCAPES[match[0]]
 
 
-def _whole(value: Any, _: Connection) -> Any:
-    if isinstance(value, (float, Decimal)) and value == int(value):
-        return int(value)
-    return value
-
-
-def _decimal(value: Any, _: Connection) -> Any:
-    return Decimal(repr(value)) if isinstance(value, float) else value
-
-
-def _text(value: Any, _: Connection) -> Any:
-    return str(value) if isinstance(value, (int, Decimal, UUID)) and not isinstance(value, bool) else value
-
-
-def _uuid(value: Any, _: Connection) -> Any:
-    return UUID(value) if isinstance(value, str) else value
-
-
-def _float(value: Any, _: Connection) -> Any:
-    return float(value) if isinstance(value, Decimal) else value
-
-
-def _naive(value: Any, connection: Connection) -> Any:
-    """As the server casts it: at the wall clock of the session's time zone."""
-    value = _as_datetime(value)
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(connection.info.timezone).replace(tzinfo=None)
-    return value
-
-
-def _aware(value: Any, connection: Connection) -> Any:
-    value = _as_datetime(value)
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=connection.info.timezone)
-    return value
-
-
-def _as_datetime(value: Any) -> Any:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 (a date has no time zone)
-    return value
-
-
-def _plain(value: Any, _: Connection) -> Any:
-    return value
-
-
-_FIT: dict[int, Callable[[Any, Connection], Any]] = dict.fromkeys(BINARY_TYPES, _plain) | {
-    20: _whole, 21: _whole, 23: _whole, 25: _text, 701: _float, 1043: _text, 1114: _naive,
-    1184: _aware, 1700: _decimal, 2950: _uuid,
-}  # fmt: skip
+_BINARY = [PyFormat.BINARY]

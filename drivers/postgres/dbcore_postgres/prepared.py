@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -16,6 +17,17 @@ TEXT = 0
 SYNTAX = Syntax(placeholder="$1", nested_comments=True, dollar_quotes=True, escape_strings=True)
 
 COPY_REFUSED = "COPY cannot be run as a statement; use insert_many, or cursor().copy() of the native connection"
+
+_SETS_ENCODING = re.compile(
+    r"""(?:client_encoding\b["']?\s*(?:=|to\b|,)|\bset\s+(?:session\s+|local\s+)?names\b)"""
+    r"(?!\s*'?(?:utf-?8|unicode|default)\b)",
+    re.IGNORECASE,
+)
+"""Anything but UTF-8. Seen before it is sent, for what goes along behind it would be read wrongly at the server."""
+_ENCODING_REFUSED = (
+    "client_encoding cannot be set, for the driver speaks UTF8 alone; leave it as it is, and convert at the server, by "
+    "convert_to and convert_from"
+)
 
 Key = tuple[str, tuple[int, ...]]
 
@@ -83,6 +95,8 @@ class Seen:
         """In which to ask for its result: text until the types of its columns are known, for as a prepared statement it
         cannot change them any more."""
         self.changes_session = first in _FIRST or not _ANYWHERE.isdisjoint(words)
+        if self.changes_session and _SETS_ENCODING.search(sql):
+            raise QueryError(_ENCODING_REFUSED)
         self.ends_prepared = first in _ENDS_PREPARED and "ALL" in words
         """It ends all prepared statements of the session, ours too."""
         self.alters = first in _ALTERS

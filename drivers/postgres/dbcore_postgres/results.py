@@ -30,16 +30,24 @@ def columns_of(result: PGresult) -> tuple[str, ...]:
 
 def format_of(connection: Connection, result: PGresult) -> int:
     """Return the format to ask for columns like these: binary, if psycopg can read it of every one of them."""
-    known = connection.adapters.get_loader
-    types = [result.ftype(number) for number in range(result.nfields)]
+    adapters = connection.adapters
+    types = {result.ftype(number) for number in range(result.nfields)}
+    # psycopg reads arrays of all types in binary, and leaves bytes where it does not know how to read an element.
+    for type_ in tuple(types):
+        info = adapters.types.get(type_)
+        if info is not None and info.array_oid == type_:
+            types.add(info.oid)
+    known = adapters.get_loader
     return TEXT if any(type_ in _TEXT_ONLY or known(type_, Format.BINARY) is None for type_ in types) else BINARY
 
 
 def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Turn a result into rows, at once those that users get, in the styles that the connection was found to have last.
 
-    Raises `DecodeError` for a value that has no form in Python.
+    Raises `DecodeError` for a value that has no form in Python, and `DbConnectionError` for texts that are not UTF-8:
+    the statement itself may have changed the encoding.
     """
+    connection.need_utf8()
     transformer = connection.transformer
     count = result.ntuples
     try:
@@ -47,7 +55,7 @@ def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) 
         return transformer.load_rows(0, count, row_shape(columns))
     except (psycopg.NotSupportedError, NotImplementedError) as error:
         raise style_failure(columns) from error
-    except (psycopg.DataError, OverflowError, ValueError) as error:
+    except (psycopg.DataError, OverflowError, ValueError, RecursionError) as error:
         raise decode_failure(columns) from error
     finally:
         if count > _LARGE:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import time
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import psycopg
 from psycopg.abc import Buffer, DumperKey
@@ -21,14 +22,29 @@ from dbcore_postgres.errors import UNSENDABLE
 if TYPE_CHECKING:
     from psycopg.abc import AdaptContext
 
-__all__ = ["ADAPTERS", "unsendable"]
+__all__ = ["ADAPTERS", "is_list", "sendable", "unsendable"]
 
 _JSONB = 3802
 _BOOL = 16
+_DEEPEST = 6
+"""Dimensions that an array can have at the server."""
 _INT4_MIN, _INT4_MAX = -(2**31), 2**31 - 1
 
 ADAPTERS = AdaptersMap(psycopg.adapters)
 """psycopg's adapters with ours laid over them; every connection has a copy."""
+
+
+def sendable(value: Any) -> Any:
+    """Return what is sent for `value`: the value of an enum member, everything else as it is."""
+    found = plain(value)
+    if found is None and value is not None:
+        raise QueryError("a member of an enum whose value is None stands for nothing that could be sent; send None")
+    return found
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Say whether a value goes as an array."""
+    return isinstance(value, list)
 
 
 class IntDumper(Dumper):
@@ -100,11 +116,11 @@ class EnumDumper(Dumper):
         self._inner: Any = None
 
     def get_key(self, obj: Enum, format: PyFormat) -> DumperKey:  # noqa: A002 (psycopg's name)
-        value = plain(obj)
+        value = sendable(obj)
         return (self.cls, self._transformer.get_dumper(value, self._format).get_key(value, format))
 
     def upgrade(self, obj: Enum, format: PyFormat) -> Dumper:  # noqa: A002 (psycopg's name)
-        value = plain(obj)
+        value = sendable(obj)
         inner = self._transformer.get_dumper(value, self._format)
         dumper = type(self)(self.cls, self._transformer)
         dumper._inner = inner  # noqa: SLF001 (another of the same class)
@@ -124,20 +140,79 @@ class EnumBinaryDumper(EnumDumper):
 
 
 class ListDumper(array.ListDumper):
-    """Sends an empty list so that no other type than an array takes it.
+    """Hands psycopg's dumper plain values; an empty list it sends so that no other type than an array takes it.
 
-    It goes without a type, since nothing says of what it is a list, and `{}` would be an empty object where JSON is
-    wanted. A form feed is white space to the reader of arrays, and an error to that of JSON.
+    psycopg looks for the largest item only among those of the type `int` itself. Among enums, and ints of another
+    class, it goes by the last one, and cuts the others to the width of that. So it does with times, and their zones.
+
+    An empty list goes without a type, since nothing says of what it is a list, and `{}` would be an empty object where
+    JSON is wanted. A form feed is white space to the reader of arrays, and an error to that of JSON.
     """
 
+    def _find_list_element(self, L: list[Any], format: PyFormat) -> Any:  # noqa: A002, N803 (psycopg's names)
+        found = _telling_item(L)
+        return super()._find_list_element(_plain_items(L), format) if found is None else found
+
     def dump(self, obj: list[Any]) -> Buffer | None:
-        return super().dump(obj) if obj else b"\f{}"
+        return _dump(self, _plain_items(obj)) if obj else b"\f{}"
 
 
 class ListBinaryDumper(array.ListBinaryDumper):
+    """The same, in binary."""
+
+    def _find_list_element(self, L: list[Any], format: PyFormat) -> Any:  # noqa: A002, N803 (psycopg's names)
+        found = _telling_item(L)
+        return super()._find_list_element(_plain_items(L), format) if found is None else found
+
     def upgrade(self, obj: list[Any], format: PyFormat) -> array.BaseListDumper:  # noqa: A002 (psycopg's name)
         upgraded = super().upgrade(obj, format)
         return ListDumper(self.cls, self._tx) if isinstance(upgraded, array.ListDumper) else upgraded
+
+    def dump(self, obj: list[Any]) -> Buffer | None:
+        return _dump_binary(self, _plain_items(obj))
+
+
+_dump, _dump_binary = array.ListDumper.dump, array.ListBinaryDumper.dump
+"""Bound here, for they are called for every list that is sent."""
+
+_ALIKE = frozenset({bool, float, str, bytes})
+"""Types of items of which one is as good as the other to go by."""
+_PLAIN = frozenset({bool, int, float, str, bytes, type(None)})
+"""Types of items that need no closer look."""
+
+
+def _telling_item(items: list[Any]) -> Any:
+    """Return the item by which psycopg would choose the dumper, for the usual lists, and sooner; else `None`."""
+    kinds = set(map(type, items))
+    if len(kinds) == 1 and int in kinds:
+        return max(max(items), -1 - min(items))
+    return items[-1] if len(kinds) == 1 and kinds <= _ALIKE else None
+
+
+def _plain_items(items: list[Any]) -> list[Any]:
+    if _PLAIN.issuperset(map(type, items)):
+        return items
+    zoned: set[bool] = set()
+    found = _plain_list(items, 0, zoned)
+    if len(zoned) > 1:
+        raise QueryError("a list has times with and without a time zone; give one to all of them, or to none")
+    return found
+
+
+def _plain_list(items: list[Any], depth: int, zoned: set[bool]) -> list[Any]:
+    if depth == _DEEPEST:
+        raise QueryError(f"a list has more than {_DEEPEST} dimensions, or holds itself; for JSON send db.Json(...)")
+    found: list[Any] = []
+    for item in items:
+        value = sendable(item)
+        if is_list(value):
+            value = _plain_list(value, depth + 1, zoned)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            value = int(value)
+        elif isinstance(value, time):
+            zoned.add(value.tzinfo is not None)
+        found.append(value)
+    return found
 
 
 class TupleDumper(Dumper):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Any, cast
 
+import psycopg
 import pytest
 from dbcore_postgres import Connection
 from dbcore_postgres.statements import batch, execute_many, query, script
@@ -80,6 +81,43 @@ async def test_a_value_is_the_same_in_both_formats(postgres_url: str, columns: s
         found.append(await streamed(connection, sql))
         found += [list(result.rows) for result in await batch(connection, [(sql, ()), (sql, ())])]
         assert [repr(each) for each in found[1:]] == [repr(found[0])] * (len(found) - 1)
+
+
+LITERALS = (
+    "1", "t", "a", "101", "2020-01-01", "01:02:03", "(1,2)", "((1,2),(3,4))", "[(1,2),(3,4)]", "{1,2,3}", "<(1,2),3>",
+    "08:00:2b:01:02:03", "08:00:2b:01:02:03:04:05", "10.0.0.1", "1/2", "00000000-0000-0000-0000-000000000007", "[1,2)",
+    "[2020-01-01,2020-01-02)", "{[1,2)}", "{[2020-01-01,2020-01-02)}", "1:1:", "pg_class", "=r/pg_monitor",
+    "english", "simple", "YES", "abs", "abs(int4)", "!!", "+(int4,int4)", "red", "(red,1)", "(0,1)",
+)  # fmt: skip
+"""One of them is a value of nearly every type."""
+
+
+async def test_an_array_of_any_type_is_the_same_in_both_formats(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await make_types(connection)
+        await script(connection, "CREATE DOMAIN pg_temp.small AS int CHECK (VALUE < 10)")
+        kinds = await rows(
+            connection,
+            "SELECT oid::regtype::text, typarray::regtype::text FROM pg_type WHERE typarray <> 0 AND oid NOT IN "
+            "(SELECT reltype FROM pg_class WHERE oid <> 'pair'::regclass)",
+        )
+        without, differing = set[str](), dict[str, tuple[Any, Any]]()
+        for item, kind in kinds:
+            for literal in LITERALS:
+                try:
+                    await query(connection, f"SELECT '{literal}'::{item}", ())
+                except psycopg.Error:
+                    continue
+                sql = f"""SELECT '{{"{literal}"}}'::{kind}, 1"""
+                found = [await rows(connection, sql) for _ in range(5)]
+                if repr(found[0]) != repr(found[4]):
+                    differing[kind] = found[0], found[4]
+                break
+            else:
+                without.add(item)
+        assert differing == {}
+        assert len(kinds) > 75
+        assert without <= {"gtsvector", "cstring", "pg_snapshot", "txid_snapshot", "record"}
 
 
 @pytest.mark.parametrize(("column", "text"), TEXTS)
@@ -201,3 +239,14 @@ async def test_strings_out_of_json_are_told_from_texts(postgres_url: str) -> Non
             assert (first, second, third, fourth, fifth) == ("12", "12", 12, "12", "12")
             assert [type(each) for each in (first, second, fifth)] == [JsonString] * 3
             assert type(fourth) is str
+
+
+async def test_json_that_is_nested_too_deep_for_python_says_so(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = "SELECT (repeat('[', 5000) || repeat(']', 5000))::json AS deep"
+        for _ in range(4):
+            error = await failure(query(connection, sql, ()))
+            assert type(error) is DecodeError
+            assert "deep" in str(error)
+            assert "cast it to text" in str(error)
+        assert await rows(connection, "SELECT 1") == [(1,)]

@@ -104,7 +104,7 @@ async def test_what_the_rows_raise_goes_through_and_leaves_nothing(postgres_url:
         ((1, 2), "2 values for 1 columns"),
         ((), "0 values"),
         (("x",), "column 'n': this str does not fit int4"),
-        ((1.5,), "float"),
+        ((float("nan"),), "this float does not fit int4"),
         ((2**31,), "this int does not fit int4"),
         ((-(2**31) - 1,), "this int does not fit int4"),
         ((5e9,), "this float does not fit int4"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from dbcore_postgres.statements import batch, execute_many, query
+from dbcore_postgres.copying import insert_many
+from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.streaming import stream
 from postgres_connections import Proxy, connected, failure, rows
+from psycopg.types.numeric import Int4
 
 from dbcore.errors import QueryError
 from dbcore.statements.values import Json
@@ -42,6 +45,8 @@ async def test_values_fit_where_they_are_wanted(
 class Colour(enum.Enum):
     RED = "red"
     DEEP = 2**40
+    ONE = 1
+    NOTHING = None
 
 
 class Level(enum.IntEnum):
@@ -56,6 +61,58 @@ async def test_an_enum_goes_as_its_value(postgres_url: str) -> None:
         ]
 
 
+class Size(enum.IntEnum):
+    SMALL = 1
+    LARGE = 2**40 + 7
+
+
+class Whole(int):
+    pass
+
+
+WIDE: list[tuple[list[Any], list[Any]]] = [
+    ([Size.LARGE, Size.SMALL], [2**40 + 7, 1]),
+    ([Colour.DEEP, Colour.ONE], [2**40, 1]),
+    ([[Colour.DEEP], [Colour.ONE]], [[2**40], [1]]),
+    ([Whole(2**31), Whole(1)], [2**31, 1]),
+    ([Int4(2**40), Int4(1)], [2**40, 1]),
+    ([Size.LARGE, 1, None], [2**40 + 7, 1, None]),
+]
+
+
+@pytest.mark.parametrize(("sent", "found"), WIDE, ids=repr)
+async def test_ints_in_a_list_are_never_cut_whatever_their_class(
+    postgres_url: str, sent: list[Any], found: list[Any]
+) -> None:
+    async with connected(postgres_url) as (_, connection):
+        assert await rows(connection, "SELECT $1", sent) == [(found,)]
+        await script(connection, "CREATE TEMP TABLE things (v int8[])")
+        await query(connection, "INSERT INTO things VALUES ($1)", (sent,))
+        await insert_many(connection, ("things",), ["v"], [(sent,)])
+        assert await rows(connection, "SELECT v FROM things") == [(found,)] * 2
+
+
+async def test_any_finds_what_an_enum_stands_for(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        sql = "SELECT n FROM (VALUES (7), (1), (2::int8^40 + 7)) AS x (n) WHERE n = ANY($1) ORDER BY n"
+        assert await rows(connection, sql, [Size.LARGE, Size.SMALL]) == [(1,), (2**40 + 7,)]
+
+
+async def test_times_with_and_without_a_zone_do_not_go_in_one_list(postgres_url: str) -> None:
+    zoned, plain = dt.time(1, tzinfo=dt.UTC), dt.time(1)
+    async with connected(postgres_url) as (_, connection):
+        for mixed in ([zoned, plain], [plain, zoned], [[zoned], [plain]]):
+            assert type(await failure(query(connection, "SELECT $1", (mixed,)))) is QueryError
+
+
+def nested(depth: int) -> list[Any]:
+    """A list in a list in a list ..."""
+    found: list[Any] = [1]
+    for _ in range(depth - 1):
+        found = [found]
+    return found
+
+
 FORMLESS: list[tuple[object, str]] = [
     ("\ud800", "(a str) cannot be sent: it holds a lone surrogate"),
     ("a\0b", "(a str) cannot be sent: it holds a NUL"),
@@ -66,6 +123,12 @@ FORMLESS: list[tuple[object, str]] = [
     ([(1, 2)], "(a list): a tuple has no form"),
     ([1, "a"], "(a list) cannot be sent"),
     ({"a": object()}, "(a dict): a parameter has no JSON form"),
+    (Colour.NOTHING, "(a Colour): a member of an enum whose value is None stands for nothing that could be sent"),
+    ([Colour.NOTHING], "(a list): a member of an enum"),
+    (nested(7), "(a list): a list has more than 6 dimensions"),
+    (nested(20_000), "(a list): a list has more than 6 dimensions"),
+    (Json(nested(20_000)), "(a Json): a parameter has no JSON form"),
+    ({"a": nested(20_000)}, "(a dict): a parameter has no JSON form"),
 ]
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from dbcore_postgres import Connection, start_pool
 from dbcore_postgres.connection import IDLE, touch
-from dbcore_postgres.statements import query, script
+from dbcore_postgres.copying import insert_many
+from dbcore_postgres.sharing import run
+from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import rollback
 from postgres_connections import Proxy, backend, configured, connected, failure, rows, start
 
-from dbcore.errors import DbConnectionError
+import dbcore as db
+from dbcore.errors import DbConnectionError, QueryError
 
 # What a holder may leave behind, and a question that has the answer 0 in a session as it was.
 _WORK_MEM = "SELECT (current_setting('work_mem') = '77MB')::int"
@@ -219,3 +223,97 @@ async def test_a_pool_of_its_own_undoes_what_its_holders_do_with_psycopg(postgre
         release()
     finally:
         await pool.stop()
+
+
+ENCODED = "SELECT 'é', $1::text"
+FOREIGN = [
+    "SET client_encoding = 'LATIN1'",
+    "set client_encoding to latin1",
+    "SET NAMES 'LATIN1'",
+    "SET LOCAL client_encoding = 'SJIS'",
+    "SELECT set_config('client_encoding', 'LATIN1', false)",
+]
+
+
+@pytest.mark.parametrize("sql", FOREIGN)
+async def test_another_encoding_is_refused_and_the_session_stays_as_it_is(postgres_url: str, sql: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        for work in (query(connection, sql, ()), batch(connection, [(sql, ()), ("SELECT 'é'", ())])):
+            error = await failure(work)
+            assert type(error) is QueryError
+            assert "convert_to" in str(error)
+            assert hooks.is_clean(connection)
+        assert await rows(connection, ENCODED, "é") == [("é", "é")]
+
+
+@pytest.mark.parametrize("sql", ["SET client_encoding = 'UTF8'", "SET NAMES 'utf-8'", "SHOW client_encoding"])
+async def test_utf8_may_be_set_and_the_encoding_asked_for(postgres_url: str, sql: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await query(connection, sql, ())
+        assert await rows(connection, ENCODED, "é") == [("é", "é")]
+
+
+async def by_script(connection: Connection) -> None:
+    await script(connection, "SET client_encoding = 'LATIN1'")
+
+
+async def by_psycopg(connection: Connection) -> None:
+    await connection.execute("SET client_encoding = 'LATIN1'")
+
+
+CHANGE = (
+    "CREATE FUNCTION pg_temp.change() RETURNS text LANGUAGE sql AS "
+    "$$SELECT set_config('client_encoding', 'LATIN1', false)$$"
+)
+
+
+async def by_function(connection: Connection) -> None:
+    """Nobody sees it in the text; the statement that does it may have results already."""
+    await script(connection, CHANGE)
+    assert isinstance(await failure(query(connection, "SELECT pg_temp.change(), 'é'", ())), DbConnectionError)
+
+
+@pytest.mark.parametrize("change", [by_script, by_psycopg, by_function])
+async def test_in_another_encoding_nothing_is_read_or_written_and_nobody_gets_the_connection(
+    postgres_url: str, change: Callable[[Connection], Awaitable[None]]
+) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        await script(connection, "CREATE TEMP TABLE things (v text)")
+        await change(connection)
+        for work in (
+            query(connection, ENCODED, ("é",)),
+            batch(connection, [(ENCODED, ("é",))]),
+            execute_many(connection, "INSERT INTO things VALUES ($1)", [("é",)]),
+            insert_many(connection, ("things",), ["v"], [("é",)]),
+            script(connection, "INSERT INTO things VALUES ('é')"),
+            anext(stream(connection, ENCODED, ("é",), 10)),
+        ):
+            error = await failure(work)
+            assert type(error) is DbConnectionError
+            assert "client_encoding" in str(error)
+            assert "UTF8" in str(error)
+        assert isinstance(await failure(hooks.reset(connection)), DbConnectionError)
+
+
+async def test_the_next_holder_reads_utf8_whatever_the_last_one_set(postgres_url: str) -> None:
+    async with db.open(configured(postgres_url, pool={"max_size": 1})) as database:
+        for change in ("execute_script", "native"):
+            async with database.connection() as connection:
+                if change == "native":
+                    await connection.native.execute("SET client_encoding = 'LATIN1'")
+                    cursor = await connection.native.execute("SELECT 'é'")
+                    assert await cursor.fetchone() == ("é",)
+                else:
+                    await connection.execute_script("SET client_encoding = 'LATIN1'")
+            for _ in range(3):
+                assert await database.fetch_one(ENCODED, ["é"]) == ("é", "é")
+
+
+async def test_what_shares_a_trip_with_a_change_of_encoding_is_not_read(postgres_url: str) -> None:
+    outcomes: list[Any] = []
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, CHANGE)
+        statements = [(sql, ()) for sql in ("SELECT 1", "SELECT pg_temp.change()", "SELECT 'é'", "SELECT U&'\\00e9'")]
+        await run(connection, statements, lambda _, outcome: outcomes.append(outcome))
+    assert outcomes[0].rows == [(1,)]
+    assert [type(outcome) for outcome in outcomes[1:]] == [DbConnectionError] * 3
