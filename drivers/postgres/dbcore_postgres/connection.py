@@ -139,7 +139,10 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
         The server would take our UTF-8 for other characters, and store those without a word.
         """
-        encoding = self.pgconn.parameter_status(_ENCODING)
+        try:
+            encoding = self.pgconn.parameter_status(_ENCODING)
+        except psycopg.OperationalError:
+            return  # it is closed, and what is sent next says so
         if encoding != _UTF8 and encoding is not None:
             self.marks |= RETIRED
             name = encoding.decode(errors="replace")
