@@ -87,6 +87,7 @@ class Connection(aiosqlite.Connection):
         self._handover = threading.Lock()
         self._opened: Native | None = None
         self._pid = os.getpid()
+        self._beginning = asyncio.Lock()
         super().__init__(self._open, 64)
 
     def _open(self) -> sqlite3.Connection:
@@ -183,10 +184,19 @@ class Connection(aiosqlite.Connection):
 
     async def _native_turn(self) -> None:
         try:
-            await self.execute_fetchall("SELECT 1 WHERE 0")  # no row: its user may have set a row factory
-        except (ValueError, sqlite3.Error) as error:
+            await super()._execute(_nothing)
+        except ValueError as error:
             if not self.is_open:
                 raise _closed() from error
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Everything that aiosqlite itself does comes through here. A BEGIN that is pending goes first, or what is done
+        through `native` would be done outside of the transaction."""
+        if self.pending:
+            async with self._beginning:  # several may be sent at once
+                if self.pending:
+                    await self.work(_nothing)
+        return await super()._execute(fn, *args, **kwargs)
 
     async def work(self, work: Callable[..., Any], *arguments: Any, ends: bool = False) -> Any:
         """Run work that is done whole or not at all, and wait for locks that other processes hold.
@@ -352,6 +362,10 @@ class Connection(aiosqlite.Connection):
         """Keep no thread alive when nobody refers to the connection any more; the pool has warned about itself."""
         if not self.parted:
             self.abort()
+
+
+def _nothing(*_: Any) -> None:
+    """Only what stands before it is wanted."""
 
 
 def lost_in_transaction() -> DbConnectionError:

@@ -20,12 +20,13 @@ __all__ = ["Stream", "stream"]
 class Stream:
     """An open cursor. While it is open its connection sees the database as it was, and no checkpoint gets past that."""
 
-    __slots__ = ("connection", "cursor", "holds_lane", "is_cut_off")
+    __slots__ = ("connection", "cursor", "holds_lane", "is_cut_off", "writes")
 
-    def __init__(self, connection: Connection, *, holds_lane: bool) -> None:
+    def __init__(self, connection: Connection, *, holds_lane: bool, writes: bool) -> None:
         self.connection = connection
         self.cursor: sqlite3.Cursor | None = None
         self.holds_lane = holds_lane
+        self.writes = writes
         self.is_cut_off = False
 
     def begin(self, native: Native, sql: str, params: Sequence[Any], size: int) -> Result:
@@ -46,7 +47,15 @@ class Stream:
         return Result(columns_of(cursor), rows, len(rows))
 
     def finish(self, native: Native) -> None:
-        if self.cursor is not None:
+        if self.cursor is None:
+            return
+        try:
+            if self.writes:
+                # All was written before the first row came, but the commit that ends the statement stands behind the
+                # last one: a cursor that is closed before it commits too, and if that fails, does so in silence.
+                for _ in self.cursor:
+                    pass
+        finally:
             self.cursor.close()
 
     def cut_off(self) -> None:
@@ -58,11 +67,15 @@ class Stream:
 
 
 async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncGenerator[Result, None]:
-    """Yield the rows of a statement, at most `size` at a time. `aclose` closes the cursor, cancelled or not."""
+    """Yield the rows of a statement, at most `size` at a time. `aclose` closes the cursor, cancelled or not.
+
+    It raises what a statement that writes fails with at its end: then nothing of it was written.
+    """
     kind = look(sql)
     await prepare(connection, kind)
     lane = connection.lane
-    this = Stream(connection, holds_lane=lane.owner is connection and (lane.everything or not connection.begun))
+    holds_lane = lane.owner is connection and (lane.everything or not connection.begun)
+    this = Stream(connection, holds_lane=holds_lane, writes=kind.writes)
     connection.streams.add(this)
     try:
         result: Result = await connection.work(this.begin, sql, encode(params), size)
@@ -81,7 +94,9 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     finally:
         # Reset and cancellation may have closed it, and the connection may have another holder by now.
         if not this.is_cut_off and this in connection.streams:
-            if connection.is_open:
-                await connection.run(this.finish, interruptible=False)
-            connection.streams.discard(this)
-            connection.settle()
+            try:
+                if connection.is_open:
+                    await connection.run(this.finish, interruptible=False)
+            finally:
+                connection.streams.discard(this)
+                connection.settle()

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,46 @@ async def test_a_commit_that_was_dropped_before_the_worker_came_to_it_has_done_n
         with pytest.raises(DbConnectionError) as caught:
             await ending
         assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize("end", [commit, rollback])
+async def test_what_native_does_first_belongs_to_the_transaction(tmp_path: Path, end: End) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_write(connection)
+        await connection.execute("INSERT INTO numbers VALUES (1)")
+        assert transaction_status(connection) == "open"
+        await end(connection)
+        assert await count(connection) == (1 if end is commit else 0)
+
+
+async def test_native_cannot_write_first_in_a_transaction_that_reads(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_read(connection)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await connection.execute("INSERT INTO numbers VALUES (1)")
+        await rollback(connection)
+
+
+async def test_native_calls_that_are_sent_together_begin_the_transaction_once(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_write(connection)
+        await asyncio.gather(*(connection.execute("INSERT INTO numbers VALUES (?)", (n,)) for n in range(3)))
+        await rollback(connection)
+        assert await count(connection) == 0
+
+
+async def test_a_native_call_whose_begin_meets_a_lock_fails_and_may_be_sent_again(tmp_path: Path) -> None:
+    async with one_connection(tmp_path, busy_timeout=0) as connection:
+        await numbers(connection)
+        with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await begin_write(connection)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                await connection.execute("INSERT INTO numbers VALUES (1)")
+            other.execute("ROLLBACK")
+        await connection.execute("INSERT INTO numbers VALUES (1)")
+        await rollback(connection)
+        assert await count(connection) == 0
