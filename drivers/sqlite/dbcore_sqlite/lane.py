@@ -12,6 +12,7 @@ import asyncio
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -151,10 +152,11 @@ def _expire(line: weakref.ref[Line]) -> None:
 class Lane:
     """The right to write, held by one connection at a time; with `everything`, to read as well."""
 
-    __slots__ = ("admitted", "everything", "line", "owner", "task")
+    __slots__ = ("admitted", "everything", "gate", "line", "owner", "task")
 
-    def __init__(self, line: Line, *, everything: bool) -> None:
+    def __init__(self, line: Line, gate: Line, *, everything: bool) -> None:
         self.line = line
+        self.gate = gate
         self.everything = everything
         """There is no WAL: readers and writers shut each other out, so every statement needs the lane."""
         self.admitted: dict[asyncio.Task[Any], tuple[float, float]] = {}
@@ -198,6 +200,11 @@ class Lane:
                 f"another connection, and {what}. Use that connection for this too, or end its transaction first."
             )
 
+    def dismiss(self, task: asyncio.Task[Any] | None) -> None:
+        """Give back the admission of a task, if it has one, before its block ends: it has no use for it now."""
+        if task is not None and self.admitted.pop(task, None) is not None:
+            self.gate.leave()
+
     def let_go(self, connection: Connection) -> None:
         """Note that nobody holds the owner any more: its reset gives the lane back, whatever its last task does."""
         if self.owner is connection:
@@ -210,13 +217,44 @@ class Lane:
             self.line.leave()
 
 
+class Admission:
+    """A place behind the gate, for one task. Called, it lets the next one in; harmless when called twice.
+
+    One that is dropped uncalled, with a transaction that nobody has left, gives its place back as well.
+    """
+
+    __slots__ = ("_lane", "_place", "_task")
+
+    def __init__(self, lane: Lane, task: asyncio.Task[Any], place: tuple[float, float]) -> None:
+        self._lane = lane
+        self._place = place
+        self._task: asyncio.Task[Any] | None = task
+
+    def __call__(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            _give_back(self._lane, task, self._place)
+
+    def __del__(self) -> None:
+        task = self._task
+        if task is not None:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left at the gate
+                # A finaliser runs in whatever thread it happens to be.
+                task.get_loop().call_soon_threadsafe(_give_back, self._lane, task, self._place)
+
+
+def _give_back(lane: Lane, task: asyncio.Task[Any], place: tuple[float, float]) -> None:
+    if lane.admitted.get(task) is place:  # not dismissed, and admitted again, in the meantime
+        lane.dismiss(task)
+
+
 class Gate:
     """Lets a few write transactions at a time go on to their checkout; `admit` is `PoolOps.admit`."""
 
     __slots__ = ("_lane", "_line")
 
-    def __init__(self, line: Line, lane: Lane) -> None:
-        self._line = line
+    def __init__(self, lane: Lane) -> None:
+        self._line = lane.gate
         self._lane = lane
 
     async def admit(self, timeout: float | None = None) -> Release:
@@ -233,13 +271,8 @@ class Gate:
         deadline = loop.time() + limit
         if not self._line.enter_now():
             await self._line.enter(limit)
-        self._lane.admitted[task] = limit, deadline
-
-        def release() -> None:
-            if self._lane.admitted.pop(task, None) is not None:
-                self._line.leave()
-
-        return release
+        place = self._lane.admitted[task] = limit, deadline
+        return Admission(self._lane, task, place)
 
     def close(self) -> None:
         """Admit nobody any more; those who wait fail with `PoolClosed`. Who is inside may still write."""

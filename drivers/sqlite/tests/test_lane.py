@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sqlite3
 import subprocess
@@ -208,6 +209,44 @@ async def test_a_writer_whose_time_is_up_hears_of_the_limit_it_was_given(tmp_pat
         with pytest.raises(PoolTimeout, match=r"in front for 0\.05 s;"):
             await asyncio.create_task(write())
         await rollback(one)
+
+
+@pytest.mark.parametrize("leave_open", [True, False])
+async def test_a_transaction_that_is_dropped_gives_its_place_behind_the_gate_back(
+    tmp_path: Path, leave_open: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/app.db"
+    async with db.open({"url": url, "writers": 1, "pool.checkout_timeout": 1}) as database:
+
+        async def forget() -> None:
+            tx = await database.transaction().__aenter__()
+            if not leave_open:
+                await tx.rollback()
+
+        for _ in range(2):
+            await asyncio.create_task(forget())
+            gc.collect()
+            await database.execute("CREATE TABLE IF NOT EXISTS items (id INTEGER)")
+        assert "dropped without being released" in caplog.text
+
+
+async def test_an_admission_is_given_back_once(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, writers=1) as pool, held(pool) as connection:
+        assert pool.admit
+        lane = connection.lane
+        leave = await pool.admit(None)
+        lane.dismiss(asyncio.current_task())
+        again = await pool.admit(None)
+        leave()
+        with pytest.raises(PoolTimeout):
+            await asyncio.create_task(admitted(pool, 0))
+        again()
+        await asyncio.create_task(admitted(pool, 0))
+
+
+async def admitted(pool: PoolOps[Connection], timeout: float) -> None:
+    assert pool.admit
+    (await pool.admit(timeout))()
 
 
 async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:
