@@ -251,11 +251,12 @@ def _give_back(lane: Lane, task: asyncio.Task[Any], place: tuple[float, float]) 
 class Gate:
     """Lets a few write transactions at a time go on to their checkout; `admit` is `PoolOps.admit`."""
 
-    __slots__ = ("_lane", "_line")
+    __slots__ = ("_lane", "_line", "_report")
 
     def __init__(self, lane: Lane) -> None:
         self._line = lane.gate
         self._lane = lane
+        self._report: Report = _nothing
 
     async def admit(self, timeout: float | None = None) -> Release:
         """Wait to be let in; the returned function lets the next one in.
@@ -292,8 +293,8 @@ class Gate:
             alive = known()
             return alive() if alive is not None else _nothing()
 
-        self._line.report = report
-        self._lane.line.report = report_if_alive
+        self._report = report
+        self._line.report = self._lane.line.report = report_if_alive
 
 
 def _no_release() -> None:

@@ -95,8 +95,7 @@ class Job:
                 raise sqlite3.OperationalError("cancelled before it began")  # noqa: TRY301  # as one that is interrupted
             self.started = True
             if self.begin:
-                for text in self.begin:
-                    native.execute(text)
+                _begin(native, self.begin)
                 self.begun = True
             self._result = self._work(native, *self._arguments)
             self.done = True
@@ -106,7 +105,8 @@ class Job:
         except BaseException as error:  # it is the caller's, and the worker lives on
             self._error = error
         finally:
-            self._arguments = ()
+            # A connection keeps its latest job: what that has worked on would be kept too, and with a trip the pool.
+            self._work, self._arguments = _done, ()
             self.ended = True
 
     def report(self) -> None:
@@ -119,6 +119,23 @@ class Job:
             self.future.set_exception(error)
         else:
             self.future.set_result(result)
+
+
+def _done(_: Native) -> None:
+    """Stand for the work of a job that has ended."""
+
+
+def _begin(native: Native, texts: tuple[str, ...]) -> None:
+    """Run what begins a transaction, all of it or nothing."""
+    try:
+        for text in texts:
+            native.execute(text)
+    except BaseException:
+        if native.in_transaction:
+            native.execute("ROLLBACK")
+        if len(texts) > 1:  # that of a transaction that only reads; a pragma may be set though it was interrupted
+            native.execute("PRAGMA query_only = 0")
+        raise
 
 
 class Worker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from dbcore_sqlite import Connection
 from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
-from dbcore_sqlite.worker import Native
+from dbcore_sqlite.worker import Job, Native
 from sqlite_pools import (
     SLOW_WRITE,
     begin_read,
@@ -27,7 +28,7 @@ from sqlite_pools import (
 )
 
 from dbcore.driver import Isolation
-from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
+from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError, UsageError
 
 End = Callable[[Connection], Awaitable[None]]
 
@@ -290,3 +291,44 @@ async def test_a_native_call_whose_begin_meets_a_lock_fails_and_may_be_sent_agai
         await connection.execute("INSERT INTO numbers VALUES (1)")
         await rollback(connection)
         assert await count(connection) == 0
+
+
+@pytest.mark.parametrize("begin_text", ["BEGIN", "SAVEPOINT s"])
+@pytest.mark.parametrize("begin_one", [begin_read, begin_write])
+async def test_a_transaction_is_refused_inside_of_one_begun_by_text(
+    tmp_path: Path, begin_text: str, begin_one: End
+) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, begin_text)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        with pytest.raises(UsageError, match="open already"):
+            await begin_one(connection)
+        await rollback(connection)
+        assert await count(connection) == 1
+        await run(connection, "COMMIT")
+        await run(connection, "INSERT INTO numbers VALUES (2)")
+        assert await count(connection) == 2
+
+
+async def test_a_begin_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        texts = ("PRAGMA query_only = 1", "BEGIN", "nonsense")
+        job = Job(connection.native, max, (), texts, connection.loop.create_future(), interruptible=True)
+        job.run()
+        assert (job.begun, connection.native.in_transaction) == (False, False)
+        assert connection.native.execute("PRAGMA query_only").fetchone() == (0,)
+
+
+async def test_a_job_that_has_ended_keeps_nothing_that_it_worked_on(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+
+        class Work:
+            def __call__(self, native: Native) -> None: ...
+
+        work = Work()
+        known = weakref.ref(work)
+        await connection.run(work)
+        del work
+        assert connection.job is not None
+        assert known() is None

@@ -128,6 +128,18 @@ async def what_native_does_first_belongs_to_the_transaction(subject: Subject) ->
         same(await items.ids(), [1], "ids in the table after a commit")
 
 
+@promise(needs=("begin",))
+async def a_read_only_transaction_inside_of_one_begun_by_text_binds_nobody_else(subject: Subject) -> None:
+    """`transaction(read_only=True)` behind a BEGIN that was sent as text may be refused; who comes next may write."""
+    async with subject.items(pool={"max_size": 1}) as items:
+        async with items.database.connection() as connection:
+            await connection.execute("BEGIN")
+            with contextlib.suppress(DbError):
+                async with connection.transaction(read_only=True) as tx:
+                    await tx.fetch_value(items.count)
+        same(await items.database.execute(items.insert, [1, "a"]), 1, "rows of an INSERT of the next holder")
+
+
 @promise()
 async def a_rollback_has_happened_when_the_block_is_left(subject: Subject) -> None:
     """Another connection that writes the same row next meets no lock: 50 times of 50."""
