@@ -10,7 +10,7 @@ from typing import Any
 from dbcore.errors import QueryError
 from dbcore.statements import chunked
 from dbcore_sqlite.connection import Connection
-from dbcore_sqlite.statements import execute_many
+from dbcore_sqlite.statements import execute_many, release_savepoint, set_savepoint, undo_savepoint
 from dbcore_sqlite.transactions import begin, commit, rollback
 
 __all__ = ["insert_many"]
@@ -38,9 +38,12 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
         following = await anext(chunks, None) if len(chunk) == _CHUNK else None
         if following is None:
             return await execute_many(connection, sql, chunk)
-        own = not connection.begun and not connection.inside
+        of_text = connection.inside and not connection.begun
+        own = not connection.begun and not of_text
         if own:
             await begin(connection, isolation=None, read_only=False)
+        elif of_text:
+            await connection.run(set_savepoint)
         try:
             count = await execute_many(connection, sql, chunk)
             while following is not None:
@@ -48,11 +51,16 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
                 following = await anext(chunks, None)
             if own:
                 await commit(connection)
+            elif of_text:
+                await connection.run(release_savepoint)
         except (Exception, asyncio.CancelledError):
             if own:
                 await rollback(connection)
+            elif of_text:
+                if connection.is_open:
+                    await connection.run(undo_savepoint, interruptible=False)
             else:
-                connection.failed = bool(connection.begun) and not connection.pending
+                connection.failed = not connection.pending
             raise
         return count
 

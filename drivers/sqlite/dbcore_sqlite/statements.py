@@ -15,9 +15,24 @@ from dbcore_sqlite.values import encode, encode_rows
 from dbcore_sqlite.words import SYNTAX, Kind, look
 from dbcore_sqlite.worker import Native
 
-__all__ = ["batch", "columns_of", "execute_many", "explain", "prepare", "query", "run_one", "script", "together"]
+__all__ = [
+    "batch",
+    "columns_of",
+    "execute_many",
+    "explain",
+    "prepare",
+    "query",
+    "release_savepoint",
+    "run_one",
+    "script",
+    "set_savepoint",
+    "together",
+    "undo_savepoint",
+]
 
 _execute = sqlite3.Connection.execute
+
+_OF_TRANSACTIONS = frozenset({"BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT"})
 
 
 async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
@@ -97,16 +112,23 @@ def note(connection: Connection, kinds: Sequence[Kind]) -> None:
 
 
 async def together(connection: Connection, kinds: Sequence[Kind], work: Callable[..., Any], *arguments: Any) -> Any:
-    """Run work of several statements: inside of the open transaction, which fails with it, or in one of its own."""
+    """Run work of several statements, all or nothing: in a transaction of its own, or inside of the open one.
+
+    One that `begin` has begun fails with it; in one of text, which nobody here can fail, it has a savepoint.
+    """
     if connection.ending is not None:
         await connection.quiet()
     note(connection, kinds)
-    if connection.begun or connection.inside:
+    if connection.inside and not connection.begun:
+        if any(kind.first in _OF_TRANSACTIONS for kind in kinds):  # they may end the savepoint with the rest
+            return await connection.work(work, *arguments)
+        return await connection.work(_in_savepoint, work, *arguments)
+    if connection.begun:
         connection.check()
         try:
             return await connection.work(work, *arguments)
         except BaseException:
-            connection.failed = bool(connection.begun) and not connection.pending
+            connection.failed = not connection.pending
             raise
     writes = any(kind.writes for kind in kinds)
     if writes or connection.lane.everything:
@@ -177,6 +199,38 @@ def _whole(native: Native, begin: str, work: Callable[..., Any], *arguments: Any
             _execute(native, "ROLLBACK")
         raise
     return result
+
+
+def _in_savepoint(native: Native, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do work inside of a transaction that goes on when it fails."""
+    set_savepoint(native)
+    try:
+        result = work(native, *arguments)
+    except BaseException:
+        undo_savepoint(native)
+        raise
+    release_savepoint(native)
+    return result
+
+
+def set_savepoint(native: Native) -> None:
+    _execute(native, "SAVEPOINT dbcore_together")
+
+
+def release_savepoint(native: Native) -> None:
+    _execute(native, "RELEASE dbcore_together")
+
+
+def undo_savepoint(native: Native) -> None:
+    for sql in ("ROLLBACK TO dbcore_together", "RELEASE dbcore_together"):
+        if not native.in_transaction:  # SQLite has rolled all of it back itself
+            return
+        try:
+            _execute(native, sql)
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+            _execute(native, sql)  # the interrupt was meant for the work; none comes twice in a row
 
 
 def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.OperationalError) -> None:

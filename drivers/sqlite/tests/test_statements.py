@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbcore_sqlite import Connection
 from dbcore_sqlite.bulk import insert_many
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.statements import batch, execute_many, script
@@ -114,6 +115,46 @@ async def test_a_savepoint_heals_what_failed_behind_it(tmp_path: Path) -> None:
         await run(connection, "RELEASE SAVEPOINT s")
         await commit(connection)
         assert await count(connection) == 1
+
+
+async def fail_execute_many(connection: Connection) -> None:
+    await execute_many(connection, "INSERT INTO numbers VALUES (?)", [(2,), (3,), (1,)])
+
+
+async def fail_batch(connection: Connection) -> None:
+    await batch(connection, [("INSERT INTO numbers VALUES (2)", ()), ("INSERT INTO numbers VALUES (1)", ())])
+
+
+async def fail_script(connection: Connection) -> None:
+    await script(connection, "INSERT INTO numbers VALUES (2); INSERT INTO numbers VALUES (1)")
+
+
+async def fail_insert_many(connection: Connection) -> None:
+    await insert_many(connection, ("numbers",), ["n"], ((1 if n == 6000 else n,) for n in range(2, 7000)))
+
+
+@pytest.mark.parametrize("begin_text", ["BEGIN", "SAVEPOINT s"])
+@pytest.mark.parametrize("fail", [fail_execute_many, fail_batch, fail_script, fail_insert_many])
+async def test_several_statements_are_all_or_nothing_in_a_transaction_of_text(
+    tmp_path: Path, begin_text: str, fail: Callable[[Connection], Awaitable[None]]
+) -> None:
+    async with one_connection(tmp_path) as connection:
+        await run(connection, "CREATE TABLE numbers (n INTEGER UNIQUE)")
+        await run(connection, begin_text)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        with pytest.raises(Exception, match="UNIQUE"):
+            await fail(connection)
+        await run(connection, "INSERT INTO numbers VALUES (9)")
+        await run(connection, "COMMIT")
+        assert await value(connection, "SELECT group_concat(n) FROM numbers") == "1,9"
+
+
+async def test_a_batch_may_end_a_transaction_of_text(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, "BEGIN")
+        await batch(connection, [("INSERT INTO numbers VALUES (1)", ()), ("COMMIT", ())])
+        assert (connection.inside, await count(connection)) == (False, 1)
 
 
 async def test_a_script_is_all_or_nothing(tmp_path: Path) -> None:
