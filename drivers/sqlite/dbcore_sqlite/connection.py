@@ -201,14 +201,15 @@ class Connection(aiosqlite.Connection):
     async def work(self, work: Callable[..., Any], *arguments: Any, ends: bool = False) -> Any:
         """Run work that is done whole or not at all, and wait for locks that other processes hold.
 
-        Inside of a transaction a lock is an error at once, for whoever holds it may wait for this transaction; only
-        what `ends` it is done again there.
+        Inside of a transaction a lock is an error at once, for whoever holds it may wait for this transaction. Only
+        what `ends` it is done again there, and the first read: before that it holds nothing that anybody waits for.
         """
         alone = ends or not self.inside
+        begins = self.pending
         try:
             return await self.run(work, *arguments, last=ends and not self.lane.everything)
         except sqlite3.OperationalError as error:
-            if not alone or not is_busy(error):
+            if not alone or not is_busy(error) or not self._may_wait(begins, ends=ends):
                 raise
         deadline = self.loop.time() + self.settings.busy_timeout
         pause = 0.0005
@@ -218,9 +219,16 @@ class Connection(aiosqlite.Connection):
             try:
                 return await self.run(work, *arguments)
             except sqlite3.OperationalError as error:
-                still_alone = ends or not self.inside
-                if not still_alone or not is_busy(error) or self.loop.time() > deadline:
+                if not is_busy(error) or self.loop.time() > deadline or not self._may_wait(begins, ends=ends):
                     raise
+
+    def _may_wait(self, begins: tuple[str, ...], *, ends: bool) -> bool:
+        """Whether what met a lock may be done again; `begins` went along with it."""
+        if ends or self.pending:
+            return True
+        if self.inside:
+            return bool(begins) and self.begun == "read"
+        return not self.begun  # else SQLite has rolled back: done again, it would be done outside of the transaction
 
     async def _end(self, job: Job) -> None:
         """Bring a job to its end: the interrupt is repeated, for it hits only what runs at that moment."""

@@ -33,6 +33,11 @@ __all__ = [
 _execute = sqlite3.Connection.execute
 
 _OF_TRANSACTIONS = frozenset({"BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT"})
+_MAY_QUOTE = frozenset({0, sqlite3.SQLITE_ERROR})
+"""0: the library itself, which quotes a text that is not UTF-8."""
+_WITHOUT_ROWS = frozenset("ALTER ATTACH DETACH PRAGMA VACUUM".split()) | _OF_TRANSACTIONS
+"""What SQLite says of these as they run is about the schema, the session or the transaction."""
+_CHANGING = frozenset({"DELETE", "INSERT", "REPLACE", "UPDATE", "WITH"})
 
 
 async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
@@ -147,6 +152,7 @@ def run_one(native: Native, sql: str, params: Sequence[Any]) -> Result:
     try:
         cursor = _execute(native, sql, params)
         if cursor.description is not None:
+            cursor.row_factory = None  # the user of `native` may have set one on the connection
             columns = columns_of(cursor)
             rows = list(map(row_shape(columns), cursor))  # each tuple is gone before the next one is made
             return Result(columns, rows, len(rows))
@@ -155,8 +161,15 @@ def run_one(native: Native, sql: str, params: Sequence[Any]) -> Result:
         raise
     count = cursor.rowcount
     if count < 0:  # all but INSERT, UPDATE, DELETE and REPLACE: the library looks at the first word
-        count = _execute(native, "SELECT changes()").fetchone()[0] if look(sql).first == "WITH" else 0
+        count = _changes(native) if look(sql).first in _CHANGING else 0
     return Result((), [], count)
+
+
+def _changes(native: Native) -> int:
+    cursor = _execute(native, "SELECT changes()")
+    cursor.row_factory = None
+    count: int = cursor.fetchone()[0]
+    return count
 
 
 def columns_of(cursor: sqlite3.Cursor) -> tuple[str, ...]:
@@ -185,7 +198,11 @@ def _one_by_one(native: Native, sql: str, rows: Sequence[Sequence[Any]]) -> int:
 
 def _script(native: Native, statements: Sequence[str]) -> None:
     for statement in statements:
-        _execute(native, statement).fetchall()
+        try:
+            _execute(native, statement).fetchall()
+        except sqlite3.OperationalError as error:
+            explain(native, statement, (), error)
+            raise
 
 
 def _whole(native: Native, begin: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -234,16 +251,18 @@ def undo_savepoint(native: Native) -> None:
 
 
 def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.OperationalError) -> None:
-    """Raise an error of our own where SQLite's words may quote a parameter, as those of FTS5 and JSON functions do.
+    """Raise an error of our own where SQLite's words may quote a value, as those of FTS5 and JSON functions do.
 
-    A statement that can be prepared failed as it ran; one that cannot was never given its parameters.
+    A statement that can be prepared failed as it ran. One that cannot fails again with the same words, which are about
+    its text alone.
     """
-    if not params or code_of(error) != sqlite3.SQLITE_ERROR:
+    if code_of(error) not in _MAY_QUOTE or (not params and look(sql).first in _WITHOUT_ROWS):
         return
     try:
         _execute(native, f"EXPLAIN {sql}", [None] * len(params)).close()
-    except sqlite3.Error:
-        return
+    except sqlite3.Error as again:
+        if str(again) == str(error):
+            return
     failure: DbError = QueryError(
         f"the statement failed as it ran ({name_of(error)}); what SQLite says may hold values, see __cause__", sql=sql
     )

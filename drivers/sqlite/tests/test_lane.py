@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from dbcore_sqlite import Connection, start_pool
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.lane import Line
 from dbcore_sqlite.transactions import commit, rollback
-from sqlite_pools import begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, under_way, value
+from sqlite_pools import begin_read, begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, under_way, value
 
 import dbcore
 import dbcore as db
@@ -359,6 +360,25 @@ async def test_a_lock_of_another_process_is_waited_for(tmp_path: Path) -> None:
         foreign.execute("COMMIT")
         foreign.close()
         assert (await task).count == 1
+
+
+@pytest.mark.parametrize("begin_one", [begin_read, begin_write])
+async def test_the_first_statement_of_a_transaction_waits_for_another_process_without_wal_too(
+    tmp_path: Path, begin_one: Callable[[Connection], Awaitable[None]]
+) -> None:
+    async with sqlite_pool(tmp_path, journal_mode="delete") as pool, held(pool) as connection:
+        await numbers(connection)
+        foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+        foreign.execute("BEGIN EXCLUSIVE")
+        await begin_one(connection)
+        task = asyncio.create_task(count(connection))
+        for _ in range(3):
+            await refused(connection)
+        assert not task.done()
+        foreign.execute("COMMIT")
+        foreign.close()
+        assert await task == 0
+        await commit(connection)
 
 
 async def test_a_lock_of_another_process_that_stays_is_a_conflict(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dbcore_sqlite import Connection
 from dbcore_sqlite.bulk import insert_many
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.statements import batch, execute_many, script
+from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import commit, rollback, transaction_status
 from sqlite_pools import begin_write, count, numbers, one_connection, run, value
 
@@ -44,6 +45,24 @@ async def test_the_count_of_a_write_behind_with_is_right(tmp_path: Path) -> None
         await numbers(connection)
         result = await run(connection, "WITH two(i) AS (VALUES (1), (2)) INSERT INTO numbers SELECT i FROM two")
         assert (result.rows, result.count) == ([], 2)
+
+
+async def test_a_write_behind_a_byte_order_mark_is_counted(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        assert (await run(connection, "\ufeffINSERT INTO numbers VALUES (1), (2)")).count == 2
+        assert await execute_many(connection, "\ufeffINSERT INTO numbers VALUES (?)", [(3,), (4,)]) == 2
+
+
+async def test_a_row_factory_that_was_set_through_native_makes_no_rows_of_ours(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, "INSERT INTO numbers VALUES (7)")
+        connection.row_factory = lambda cursor, row: {"n": row[0]}
+        assert (await run(connection, "SELECT n FROM numbers")).rows == [(7,)]
+        assert [batch.rows async for batch in stream(connection, "SELECT n FROM numbers", (), 1)] == [[(7,)]]
+        insert = "WITH x AS (SELECT 1) INSERT INTO numbers SELECT * FROM x"
+        assert (await run(connection, insert)).count == 1
 
 
 async def test_rows_are_made_at_once_as_users_get_them(tmp_path: Path) -> None:
