@@ -93,7 +93,9 @@ async def test_a_block_that_raises_keeps_its_error_where_its_stream_ends_badly_t
 
 @virtual
 async def test_a_stream_that_only_read_and_cannot_be_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    async with db.open("scripted://", driver=whose_streams_end_badly()) as database:
-        async with database.stream("SELECT n FROM t", into=int) as rows:
-            assert await anext(rows) == 1
+    async with (
+        db.open("scripted://", driver=whose_streams_end_badly()) as database,
+        database.stream("SELECT n FROM t", into=int) as rows,
+    ):
+        assert await anext(rows) == 1
     assert "closing a stream failed" in caplog.text

@@ -31,6 +31,11 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
         raise QueryError("insert_many takes a table and at least one column")
     names = ", ".join(map(_quoted, columns))
     sql = f"INSERT INTO {'.'.join(map(_quoted, table))} ({names}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 (quoted)
+    lane = connection.lane
+    if isinstance(rows, AsyncIterable) and lane.owner is not connection:
+        # It may take any time to read the first rows: that must not keep other writers out, nor shorten the wait that
+        # comes after it.
+        lane.dismiss(asyncio.current_task())
     async with aclosing(chunked(rows, _CHUNK, len(columns))) as chunks:
         chunk = await anext(chunks, None)
         if chunk is None:

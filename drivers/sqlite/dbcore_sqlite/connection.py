@@ -184,19 +184,25 @@ class Connection(aiosqlite.Connection):
 
     async def _native_turn(self) -> None:
         try:
-            await super()._execute(_nothing)
+            await self._send(_nothing)
         except ValueError as error:
             if not self.is_open:
                 raise _closed() from error
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Everything that aiosqlite itself does comes through here. A BEGIN that is pending goes first, or what is done
-        through `native` would be done outside of the transaction."""
+        """Everything that aiosqlite itself does comes through here.
+
+        A BEGIN that is pending goes first, or what is done through `native` would be outside of the transaction.
+        """
         if self.pending:
             async with self._beginning:  # several may be sent at once
                 if self.pending:
                     await self.work(_nothing)
-        return await super()._execute(fn, *args, **kwargs)
+        return await self._send(fn, *args, **kwargs)
+
+    async def _send(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        send: Any = super()._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (as in stop)
+        return await send(fn, *args, **kwargs)
 
     async def work(self, work: Callable[..., Any], *arguments: Any, ends: bool = False) -> Any:
         """Run work that is done whole or not at all, and wait for locks that other processes hold.

@@ -257,6 +257,7 @@ class Gate:
         self._line = lane.gate
         self._lane = lane
         self._report: Report = _nothing
+        """Kept alive here alone, for as long as there is a pool."""
 
     async def admit(self, timeout: float | None = None) -> Release:
         """Wait to be let in; the returned function lets the next one in.

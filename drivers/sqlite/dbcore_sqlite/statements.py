@@ -35,7 +35,7 @@ _execute = sqlite3.Connection.execute
 _OF_TRANSACTIONS = frozenset({"BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT"})
 _MAY_QUOTE = frozenset({0, sqlite3.SQLITE_ERROR})
 """0: the library itself, which quotes a text that is not UTF-8."""
-_WITHOUT_ROWS = frozenset("ALTER ATTACH DETACH PRAGMA VACUUM".split()) | _OF_TRANSACTIONS
+_WITHOUT_ROWS = frozenset(["ALTER", "ATTACH", "DETACH", "PRAGMA", "VACUUM"]) | _OF_TRANSACTIONS
 """What SQLite says of these as they run is about the schema, the session or the transaction."""
 _CHANGING = frozenset({"DELETE", "INSERT", "REPLACE", "UPDATE", "WITH"})
 
@@ -231,14 +231,17 @@ def _in_savepoint(native: Native, work: Callable[..., Any], *arguments: Any) -> 
 
 
 def set_savepoint(native: Native) -> None:
+    """Begin what `release_savepoint` keeps and `undo_savepoint` takes back, inside of the open transaction."""
     _execute(native, "SAVEPOINT dbcore_together")
 
 
 def release_savepoint(native: Native) -> None:
+    """Keep what was done since `set_savepoint`."""
     _execute(native, "RELEASE dbcore_together")
 
 
 def undo_savepoint(native: Native) -> None:
+    """Take back what was done since `set_savepoint`; the transaction goes on."""
     for sql in ("ROLLBACK TO dbcore_together", "RELEASE dbcore_together"):
         if not native.in_transaction:  # SQLite has rolled all of it back itself
             return

@@ -87,6 +87,9 @@ async def rollback(connection: Connection) -> None:
             await connection.run(_rollback, connection.begun == "read", interruptible=False)
     finally:
         if connection.is_quiet and not (connection.begun and connection.inside and not connection.pending):
+            lane = connection.lane
+            if lane.owner is connection:  # its block may go on for long, and write elsewhere
+                lane.dismiss(lane.task)
             _over(connection)
 
 

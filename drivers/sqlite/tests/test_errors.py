@@ -167,7 +167,7 @@ async def test_a_statement_that_cannot_be_prepared_keeps_the_words_of_sqlite(tmp
         (sqlite3.SQLITE_LOCKED, ConflictError, True),
         (sqlite3.SQLITE_CORRUPT, DbConnectionError, False),
         (sqlite3.SQLITE_NOTADB, DbConnectionError, False),
-        (sqlite3.SQLITE_CANTOPEN, DbConnectionError, False),
+        (sqlite3.SQLITE_CANTOPEN, DbConnectionError, True),
         (sqlite3.SQLITE_READONLY_DBMOVED, DbConnectionError, True),
         (sqlite3.SQLITE_FULL, QueryError, False),
         (sqlite3.SQLITE_IOERR, QueryError, False),

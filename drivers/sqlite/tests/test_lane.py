@@ -9,15 +9,27 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from dbcore_sqlite import Connection, start_pool
+from dbcore_sqlite.bulk import insert_many
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.lane import Line
 from dbcore_sqlite.transactions import commit, rollback
-from sqlite_pools import begin_read, begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, under_way, value
+from sqlite_pools import (
+    begin_read,
+    begin_write,
+    count,
+    held,
+    numbers,
+    run,
+    sqlite_config,
+    sqlite_pool,
+    under_way,
+    value,
+)
 
 import dbcore
 import dbcore as db
@@ -248,6 +260,59 @@ async def test_an_admission_is_given_back_once(tmp_path: Path) -> None:
 async def admitted(pool: PoolOps[Connection], timeout: float) -> None:
     assert pool.admit
     (await pool.admit(timeout))()
+
+
+async def test_rows_that_are_slow_to_come_keep_no_writer_out(tmp_path: Path) -> None:
+    asked, come = asyncio.Event(), asyncio.Event()
+
+    async def rows() -> AsyncIterator[tuple[int]]:
+        asked.set()
+        await come.wait()
+        yield (1,)
+
+    url = f"sqlite:///{tmp_path}/app.db"
+    async with db.open({"url": url, "writers": 1, "pool.checkout_timeout": 1}) as database:
+        await database.execute("CREATE TABLE items (id INTEGER)")
+        loading = asyncio.create_task(database.insert_many("items", ["id"], rows()))
+        await asked.wait()
+        assert await database.execute("INSERT INTO items VALUES (2)") == 1
+        come.set()
+        assert await loading == 1
+
+
+async def test_rows_that_are_slow_to_come_leave_all_of_the_wait_for_the_lane(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
+        await numbers(one)
+        await begin_write(one)
+
+        async def rows() -> AsyncIterator[tuple[int]]:
+            assert asyncio.current_task() not in other.lane.admitted
+            yield (1,)
+
+        async def load() -> int:
+            assert pool.admit
+            leave = await pool.admit(0)
+            try:
+                return await insert_many(other, ("numbers",), ["n"], rows())
+            finally:
+                leave()
+
+        loading = asyncio.create_task(load())
+        while not one.lane.line.waiting:
+            await asyncio.sleep(0)
+        await rollback(one)
+        assert await loading == 1
+
+
+async def test_a_transaction_rolled_back_early_leaves_all_of_the_wait_to_the_next_write(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, writers=1) as pool, held(pool) as connection:
+        assert pool.admit
+        leave = await pool.admit(0)
+        await begin_write(connection)
+        await rollback(connection)
+        assert asyncio.current_task() not in connection.lane.admitted
+        await asyncio.create_task(admitted(pool, 0))
+        leave()
 
 
 async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,15 @@ async def test_a_write_behind_a_byte_order_mark_is_counted(tmp_path: Path) -> No
         assert await execute_many(connection, "\ufeffINSERT INTO numbers VALUES (?)", [(3,), (4,)]) == 2
 
 
+def as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return {cursor.description[0][0]: row[0]}
+
+
 async def test_a_row_factory_that_was_set_through_native_makes_no_rows_of_ours(tmp_path: Path) -> None:
     async with one_connection(tmp_path) as connection:
         await numbers(connection)
         await run(connection, "INSERT INTO numbers VALUES (7)")
-        connection.row_factory = lambda cursor, row: {"n": row[0]}
+        connection.native.row_factory = as_dict
         assert (await run(connection, "SELECT n FROM numbers")).rows == [(7,)]
         assert [batch.rows async for batch in stream(connection, "SELECT n FROM numbers", (), 1)] == [[(7,)]]
         insert = "WITH x AS (SELECT 1) INSERT INTO numbers SELECT * FROM x"
