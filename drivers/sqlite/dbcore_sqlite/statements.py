@@ -259,10 +259,11 @@ def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.Oper
     A statement that can be prepared failed as it ran. One that cannot fails again with the same words, which are about
     its text alone.
     """
-    if code_of(error) not in _MAY_QUOTE or (not params and look(sql).first in _WITHOUT_ROWS):
+    first = look(sql).first
+    if code_of(error) not in _MAY_QUOTE or (not params and first in _WITHOUT_ROWS):
         return
     try:
-        _execute(native, f"EXPLAIN {sql}", [None] * len(params)).close()
+        _execute(native, sql if first == "EXPLAIN" else f"EXPLAIN {sql}", [None] * len(params)).close()
     except sqlite3.Error as again:
         if str(again) == str(error):
             return

@@ -145,6 +145,7 @@ async def test_an_error_that_may_quote_what_is_stored_does_not(
     [
         ("SELEC 1", 'near "SELEC": syntax error'),
         ("\ufeffSELECT * FROM nowhere", "no such table: nowhere"),
+        ("EXPLAIN QUERY PLAN SELECT * FROM nowhere", "no such table: nowhere"),
         ("COMMIT", "no transaction is active"),
         ("RELEASE absent", "no such savepoint: absent"),
         ("DETACH absent", "no such database: absent"),

@@ -113,7 +113,7 @@ async def what_native_does_first_belongs_to_the_transaction(subject: Subject) ->
     if subject.natively is None:
         raise AssertionError("bug: tried without `natively`")
     async with subject.items() as items:
-        insert = f"INSERT INTO {items.table} (id, name) VALUES (1, 'a')"  # the name is ours
+        insert = f"INSERT INTO {items.table} (id, name) VALUES (1, 'a')"
         with raises(Mine, "a block that raises"):
             async with items.database.transaction() as tx:
                 await subject.natively(tx.native, insert)
