@@ -12,7 +12,6 @@ import asyncio
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -206,8 +205,12 @@ class Lane:
             self.gate.leave()
 
     def let_go(self, connection: Connection) -> None:
-        """Note that nobody holds the owner any more: its reset gives the lane back, whatever its last task does."""
+        """Note that nobody holds the owner any more: its reset gives the lane back, whatever its last task does.
+
+        The admission of that task goes with it, for nobody gives back that of a transaction that was dropped.
+        """
         if self.owner is connection:
+            self.dismiss(self.task)
             self.task = None
 
     def give(self, connection: Connection) -> None:
@@ -215,37 +218,6 @@ class Lane:
         if self.owner is connection:
             self.owner = self.task = None
             self.line.leave()
-
-
-class Admission:
-    """A place behind the gate, for one task. Called, it lets the next one in; harmless when called twice.
-
-    One that is dropped uncalled, with a transaction that nobody has left, gives its place back as well.
-    """
-
-    __slots__ = ("_lane", "_place", "_task")
-
-    def __init__(self, lane: Lane, task: asyncio.Task[Any], place: tuple[float, float]) -> None:
-        self._lane = lane
-        self._place = place
-        self._task: asyncio.Task[Any] | None = task
-
-    def __call__(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            _give_back(self._lane, task, self._place)
-
-    def __del__(self) -> None:
-        task = self._task
-        if task is not None:
-            with suppress(RuntimeError):  # the loop is closed: nobody is left at the gate
-                # A finaliser runs in whatever thread it happens to be.
-                task.get_loop().call_soon_threadsafe(_give_back, self._lane, task, self._place)
-
-
-def _give_back(lane: Lane, task: asyncio.Task[Any], place: tuple[float, float]) -> None:
-    if lane.admitted.get(task) is place:  # not dismissed, and admitted again, in the meantime
-        lane.dismiss(task)
 
 
 class Gate:
@@ -273,8 +245,15 @@ class Gate:
         deadline = loop.time() + limit
         if not self._line.enter_now():
             await self._line.enter(limit)
-        place = self._lane.admitted[task] = limit, deadline
-        return Admission(self._lane, task, place)
+        lane = self._lane
+        place = lane.admitted[task] = limit, deadline
+
+        def release() -> None:
+            if lane.admitted.get(task) is place:  # not dismissed in the meantime, and perhaps admitted again
+                del lane.admitted[task]
+                lane.gate.leave()
+
+        return release
 
     def close(self) -> None:
         """Admit nobody any more; those who wait fail with `PoolClosed`. Who is inside may still write."""

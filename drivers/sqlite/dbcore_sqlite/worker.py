@@ -95,7 +95,12 @@ class Job:
                 raise sqlite3.OperationalError("cancelled before it began")  # noqa: TRY301  # as one that is interrupted
             self.started = True
             if self.begin:
-                _begin(native, self.begin)
+                try:
+                    for text in self.begin:
+                        native.execute(text)
+                except BaseException:
+                    _undo(native, self.begin)
+                    raise
                 self.begun = True
             self._result = self._work(native, *self._arguments)
             self.done = True
@@ -125,17 +130,12 @@ def _done(_: Native) -> None:
     """Stand for the work of a job that has ended."""
 
 
-def _begin(native: Native, texts: tuple[str, ...]) -> None:
-    """Run what begins a transaction, all of it or nothing."""
-    try:
-        for text in texts:
-            native.execute(text)
-    except BaseException:
-        if native.in_transaction:
-            native.execute("ROLLBACK")
-        if len(texts) > 1:  # that of a transaction that only reads; a pragma may be set though it was interrupted
-            native.execute("PRAGMA query_only = 0")
-        raise
+def _undo(native: Native, begin: tuple[str, ...]) -> None:
+    """Take back what has run of `begin`, which failed half-way."""
+    if native.in_transaction:
+        native.execute("ROLLBACK")
+    if len(begin) > 1:  # that of a transaction that only reads; a pragma may be set though it was interrupted
+        native.execute("PRAGMA query_only = 0")
 
 
 class Worker:
