@@ -15,7 +15,7 @@ from dbcore.driver import Result
 from dbcore.errors import DbError, UsageError
 from dbcore.loan import Loan
 from dbcore.places import frame_at
-from dbcore.statements import decoder
+from dbcore.statements import decoder, reader
 
 __all__ = ["Stream"]
 
@@ -25,7 +25,11 @@ OPEN = "a stream is open on it; leave the stream's block first, or take a second
 
 
 class Stream(Generic[T]):
-    """`async with` gives an async iterator; leaving the block, in whatever way, ends the statement."""
+    """`async with` gives an async iterator; leaving the block, in whatever way, ends the statement.
+
+    Where that fails for a statement that writes (`RETURNING`), leaving raises the error, unless the block itself has
+    raised one.
+    """
 
     __slots__ = ("_into", "_loan", "_open", "_owned", "_read", "_rows", "_source", "_sql")
 
@@ -91,6 +95,10 @@ class Stream(Generic[T]):
             raise
         return decoded
 
+    @property
+    def _gives_what_it_writes(self) -> bool:
+        return "RETURNING" in reader(self._loan._access.driver.syntax).words(self._sql)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -102,6 +110,8 @@ class Stream(Generic[T]):
             if source is not None:
                 await source.aclose()
         except Exception as failure:
+            if error is None and self._gives_what_it_writes:
+                self._loan._access.fail(failure, self._sql)  # nobody else would hear that it was not written after all
             # The rows that were read are good; what is left open is the reset's business.
             log.warning("database %s: closing a stream failed: %s", self._loan._access.name, type(failure).__name__)
         finally:

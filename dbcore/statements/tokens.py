@@ -19,6 +19,9 @@ _WORD = rf"[{_LETTER}0-9][{_LETTER}0-9$]*+"
 # A name is ours alone, so a space that is beyond ASCII (pasted from a document) ends it.
 _NAME = r":(?:[A-Za-z_]|[^\x00-\x7f\s])(?:\w|[^\x00-\x7f\s])*+"
 _SPACE = r"[ \t\n\r\f\v]"
+# SQLite takes a byte order mark for a space where a token could begin, and for a letter inside of a word. The others
+# refuse a text with one, or take it for a name.
+_MARK = r"\ufeff"
 _BLOCK_COMMENT = r"/\*(?:[^*]++|\*(?!/))*+(?:\*/)?"
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
@@ -45,7 +48,7 @@ def token_pattern(syntax: Syntax) -> re.Pattern[str]:
     """
     # Databases with dollar quotes end a line comment at a lone carriage return too, the others do not.
     line_end = r"\n\r" if syntax.dollar_quotes else r"\n"
-    space = [rf"{_SPACE}++", rf"--[^{line_end}]*+"]
+    space = [rf"(?:{_SPACE}|{_MARK})++", rf"--[^{line_end}]*+"]
     if syntax.hash_comments:
         space.append(rf"\#[^{line_end}]*+")
     if not syntax.nested_comments:

@@ -108,6 +108,11 @@ def test_words_of_a_script_and_of_a_text_that_cannot_be_sent_are_there(syntax: S
     assert words(" -- nothing", syntax) == ()
 
 
+@BOTH
+def test_a_byte_order_mark_is_a_space_where_a_token_could_begin(syntax: Syntax) -> None:
+    assert words("\ufeffSELECT \ufeff a\ufeffb", syntax) == ("SELECT", "A\ufeffB")
+
+
 def test_an_identifier_in_brackets_is_no_word_and_hides_semicolons_and_quotes() -> None:
     sql = "SELECT [it's; into] FROM t"
     assert split(sql + "; SELECT 2", SQLITE) == [sql, "SELECT 2"]

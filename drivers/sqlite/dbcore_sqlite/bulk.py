@@ -10,7 +10,7 @@ from typing import Any
 from dbcore.errors import QueryError
 from dbcore.statements import chunked
 from dbcore_sqlite.connection import Connection
-from dbcore_sqlite.statements import execute_many
+from dbcore_sqlite.statements import execute_many, release_savepoint, set_savepoint, undo_savepoint
 from dbcore_sqlite.transactions import begin, commit, rollback
 
 __all__ = ["insert_many"]
@@ -31,6 +31,11 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
         raise QueryError("insert_many takes a table and at least one column")
     names = ", ".join(map(_quoted, columns))
     sql = f"INSERT INTO {'.'.join(map(_quoted, table))} ({names}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 (quoted)
+    lane = connection.lane
+    if isinstance(rows, AsyncIterable) and lane.owner is not connection:
+        # It may take any time to read the first rows: that must not keep other writers out, nor shorten the wait that
+        # comes after it.
+        lane.dismiss(asyncio.current_task())
     async with aclosing(chunked(rows, _CHUNK, len(columns))) as chunks:
         chunk = await anext(chunks, None)
         if chunk is None:
@@ -38,9 +43,12 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
         following = await anext(chunks, None) if len(chunk) == _CHUNK else None
         if following is None:
             return await execute_many(connection, sql, chunk)
-        own = not connection.begun and not connection.inside
+        of_text = connection.inside and not connection.begun
+        own = not connection.begun and not of_text
         if own:
             await begin(connection, isolation=None, read_only=False)
+        elif of_text:
+            await connection.run(set_savepoint)
         try:
             count = await execute_many(connection, sql, chunk)
             while following is not None:
@@ -48,11 +56,16 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
                 following = await anext(chunks, None)
             if own:
                 await commit(connection)
+            elif of_text:
+                await connection.run(release_savepoint)
         except (Exception, asyncio.CancelledError):
             if own:
                 await rollback(connection)
+            elif of_text:
+                if connection.is_open:
+                    await connection.run(undo_savepoint, interruptible=False)
             else:
-                connection.failed = bool(connection.begun) and not connection.pending
+                connection.failed = not connection.pending
             raise
         return count
 

@@ -87,6 +87,7 @@ class Connection(aiosqlite.Connection):
         self._handover = threading.Lock()
         self._opened: Native | None = None
         self._pid = os.getpid()
+        self._beginning = asyncio.Lock()
         super().__init__(self._open, 64)
 
     def _open(self) -> sqlite3.Connection:
@@ -183,22 +184,38 @@ class Connection(aiosqlite.Connection):
 
     async def _native_turn(self) -> None:
         try:
-            await self.execute_fetchall("SELECT 1 WHERE 0")  # no row: its user may have set a row factory
-        except (ValueError, sqlite3.Error) as error:
+            await self._send(_nothing)
+        except ValueError as error:
             if not self.is_open:
                 raise _closed() from error
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Everything that aiosqlite itself does comes through here.
+
+        A BEGIN that is pending goes first, or what is done through `native` would be outside of the transaction.
+        """
+        if self.pending:
+            async with self._beginning:  # several may be sent at once
+                if self.pending:
+                    await self.work(_nothing)
+        return await self._send(fn, *args, **kwargs)
+
+    async def _send(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        send: Any = super()._execute  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] (as in stop)
+        return await send(fn, *args, **kwargs)
 
     async def work(self, work: Callable[..., Any], *arguments: Any, ends: bool = False) -> Any:
         """Run work that is done whole or not at all, and wait for locks that other processes hold.
 
-        Inside of a transaction a lock is an error at once, for whoever holds it may wait for this transaction; only
-        what `ends` it is done again there.
+        Inside of a transaction a lock is an error at once, for whoever holds it may wait for this transaction. Only
+        what `ends` it is done again there, and the first read: before that it holds nothing that anybody waits for.
         """
         alone = ends or not self.inside
+        begins = self.pending
         try:
             return await self.run(work, *arguments, last=ends and not self.lane.everything)
         except sqlite3.OperationalError as error:
-            if not alone or not is_busy(error):
+            if not alone or not is_busy(error) or not self._may_wait(begins, ends=ends):
                 raise
         deadline = self.loop.time() + self.settings.busy_timeout
         pause = 0.0005
@@ -208,9 +225,16 @@ class Connection(aiosqlite.Connection):
             try:
                 return await self.run(work, *arguments)
             except sqlite3.OperationalError as error:
-                still_alone = ends or not self.inside
-                if not still_alone or not is_busy(error) or self.loop.time() > deadline:
+                if not is_busy(error) or self.loop.time() > deadline or not self._may_wait(begins, ends=ends):
                     raise
+
+    def _may_wait(self, begins: tuple[str, ...], *, ends: bool) -> bool:
+        """Whether what met a lock may be done again; `begins` went along with it."""
+        if ends or self.pending:
+            return True
+        if self.inside:
+            return bool(begins) and self.begun == "read"
+        return not self.begun  # else SQLite has rolled back: done again, it would be done outside of the transaction
 
     async def _end(self, job: Job) -> None:
         """Bring a job to its end: the interrupt is repeated, for it hits only what runs at that moment."""
@@ -352,6 +376,10 @@ class Connection(aiosqlite.Connection):
         """Keep no thread alive when nobody refers to the connection any more; the pool has warned about itself."""
         if not self.parted:
             self.abort()
+
+
+def _nothing(*_: Any) -> None:
+    """Only what stands before it is wanted."""
 
 
 def lost_in_transaction() -> DbConnectionError:

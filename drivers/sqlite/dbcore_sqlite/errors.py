@@ -100,6 +100,12 @@ def _from_sqlite(error: Exception) -> DbError:
         )
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return DbConnectionError(f"{text}: the database file was moved or deleted while it was open", retryable=True)
+    if primary == sqlite3.SQLITE_CANTOPEN:
+        return DbConnectionError(
+            f"{text}: the database file, or one beside it, could not be opened; most often the process has no file "
+            "descriptor left (raise ulimit -n, or lower pool.max_size), else a file or its permissions have changed",
+            retryable=True,
+        )
     if primary in _LOST:
         return DbConnectionError(f"{text}: the database file cannot be read; restore it from a backup, or correct path")
     if primary == sqlite3.SQLITE_INTERRUPT:

@@ -151,10 +151,11 @@ def _expire(line: weakref.ref[Line]) -> None:
 class Lane:
     """The right to write, held by one connection at a time; with `everything`, to read as well."""
 
-    __slots__ = ("admitted", "everything", "line", "owner", "task")
+    __slots__ = ("admitted", "everything", "gate", "line", "owner", "task")
 
-    def __init__(self, line: Line, *, everything: bool) -> None:
+    def __init__(self, line: Line, gate: Line, *, everything: bool) -> None:
         self.line = line
+        self.gate = gate
         self.everything = everything
         """There is no WAL: readers and writers shut each other out, so every statement needs the lane."""
         self.admitted: dict[asyncio.Task[Any], tuple[float, float]] = {}
@@ -198,9 +199,18 @@ class Lane:
                 f"another connection, and {what}. Use that connection for this too, or end its transaction first."
             )
 
+    def dismiss(self, task: asyncio.Task[Any] | None) -> None:
+        """Give back the admission of a task, if it has one, before its block ends: it has no use for it now."""
+        if task is not None and self.admitted.pop(task, None) is not None:
+            self.gate.leave()
+
     def let_go(self, connection: Connection) -> None:
-        """Note that nobody holds the owner any more: its reset gives the lane back, whatever its last task does."""
+        """Note that nobody holds the owner any more: its reset gives the lane back, whatever its last task does.
+
+        The admission of that task goes with it, for nobody gives back that of a transaction that was dropped.
+        """
         if self.owner is connection:
+            self.dismiss(self.task)
             self.task = None
 
     def give(self, connection: Connection) -> None:
@@ -213,11 +223,13 @@ class Lane:
 class Gate:
     """Lets a few write transactions at a time go on to their checkout; `admit` is `PoolOps.admit`."""
 
-    __slots__ = ("_lane", "_line")
+    __slots__ = ("_lane", "_line", "_report")
 
-    def __init__(self, line: Line, lane: Lane) -> None:
-        self._line = line
+    def __init__(self, lane: Lane) -> None:
+        self._line = lane.gate
         self._lane = lane
+        self._report: Report = _nothing
+        """Kept alive here alone, for as long as there is a pool."""
 
     async def admit(self, timeout: float | None = None) -> Release:
         """Wait to be let in; the returned function lets the next one in.
@@ -233,11 +245,13 @@ class Gate:
         deadline = loop.time() + limit
         if not self._line.enter_now():
             await self._line.enter(limit)
-        self._lane.admitted[task] = limit, deadline
+        lane = self._lane
+        place = lane.admitted[task] = limit, deadline
 
         def release() -> None:
-            if self._lane.admitted.pop(task, None) is not None:
-                self._line.leave()
+            if lane.admitted.get(task) is place:  # not dismissed in the meantime, and perhaps admitted again
+                del lane.admitted[task]
+                lane.gate.leave()
 
         return release
 
@@ -259,8 +273,8 @@ class Gate:
             alive = known()
             return alive() if alive is not None else _nothing()
 
-        self._line.report = report
-        self._lane.line.report = report_if_alive
+        self._report = report
+        self._line.report = self._lane.line.report = report_if_alive
 
 
 def _no_release() -> None:

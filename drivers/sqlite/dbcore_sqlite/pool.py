@@ -66,7 +66,7 @@ def make_home(config: Config[SqliteSettings]) -> tuple[Home, Gate, Callable[[], 
     timeout = config.pool.checkout_timeout
     lane_line = Line(1, name=config.name, timeout=timeout)
     gate_line = Line(settings.writers, name=config.name, timeout=timeout)
-    lane = Lane(lane_line, everything=settings.exclusive)
+    lane = Lane(lane_line, gate_line, everything=settings.exclusive)
     home = Home(place, lane, Bell(asyncio.get_running_loop()), config.pool.reset)
 
     async def finish() -> None:
@@ -76,7 +76,7 @@ def make_home(config: Config[SqliteSettings]) -> tuple[Home, Gate, Callable[[], 
             keeper.close()
         await home.ended(_LAST_THREADS)
 
-    return home, Gate(gate_line, lane), finish
+    return home, Gate(lane), finish
 
 
 def make_hooks(config: Config[SqliteSettings], home: Home) -> Hooks[Connection]:

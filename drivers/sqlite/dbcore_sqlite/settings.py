@@ -80,6 +80,13 @@ class SqliteSettings(Settings):
         """Without WAL readers and writers shut each other out, unless nobody writes at all."""
         return self.in_memory or (self.journal_mode != "wal" and not self.read_only)
 
+    @field_validator("path")
+    @classmethod
+    def _nameable(cls, path: str) -> str:
+        if "\0" in path:
+            raise ValueError("it holds a NUL character, which no file name can")
+        return path
+
     @field_validator("pragmas")
     @classmethod
     def _known(cls, pragmas: Mapping[str, bool | int | float | str]) -> Mapping[str, bool | int | float | str]:

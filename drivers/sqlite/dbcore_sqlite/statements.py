@@ -15,9 +15,29 @@ from dbcore_sqlite.values import encode, encode_rows
 from dbcore_sqlite.words import SYNTAX, Kind, look
 from dbcore_sqlite.worker import Native
 
-__all__ = ["batch", "columns_of", "execute_many", "explain", "prepare", "query", "run_one", "script", "together"]
+__all__ = [
+    "batch",
+    "columns_of",
+    "execute_many",
+    "explain",
+    "prepare",
+    "query",
+    "release_savepoint",
+    "run_one",
+    "script",
+    "set_savepoint",
+    "together",
+    "undo_savepoint",
+]
 
 _execute = sqlite3.Connection.execute
+
+_OF_TRANSACTIONS = frozenset({"BEGIN", "COMMIT", "END", "RELEASE", "ROLLBACK", "SAVEPOINT"})
+_MAY_QUOTE = frozenset({0, sqlite3.SQLITE_ERROR})
+"""0: the library itself, which quotes a text that is not UTF-8."""
+_WITHOUT_ROWS = frozenset(["ALTER", "ATTACH", "DETACH", "PRAGMA", "VACUUM"]) | _OF_TRANSACTIONS
+"""What SQLite says of these as they run is about the schema, the session or the transaction."""
+_CHANGING = frozenset({"DELETE", "INSERT", "REPLACE", "UPDATE", "WITH"})
 
 
 async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
@@ -97,16 +117,23 @@ def note(connection: Connection, kinds: Sequence[Kind]) -> None:
 
 
 async def together(connection: Connection, kinds: Sequence[Kind], work: Callable[..., Any], *arguments: Any) -> Any:
-    """Run work of several statements: inside of the open transaction, which fails with it, or in one of its own."""
+    """Run work of several statements, all or nothing: in a transaction of its own, or inside of the open one.
+
+    One that `begin` has begun fails with it; in one of text, which nobody here can fail, it has a savepoint.
+    """
     if connection.ending is not None:
         await connection.quiet()
     note(connection, kinds)
-    if connection.begun or connection.inside:
+    if connection.inside and not connection.begun:
+        if any(kind.first in _OF_TRANSACTIONS for kind in kinds):  # they may end the savepoint with the rest
+            return await connection.work(work, *arguments)
+        return await connection.work(_in_savepoint, work, *arguments)
+    if connection.begun:
         connection.check()
         try:
             return await connection.work(work, *arguments)
         except BaseException:
-            connection.failed = bool(connection.begun) and not connection.pending
+            connection.failed = not connection.pending
             raise
     writes = any(kind.writes for kind in kinds)
     if writes or connection.lane.everything:
@@ -125,6 +152,7 @@ def run_one(native: Native, sql: str, params: Sequence[Any]) -> Result:
     try:
         cursor = _execute(native, sql, params)
         if cursor.description is not None:
+            cursor.row_factory = None  # the user of `native` may have set one on the connection
             columns = columns_of(cursor)
             rows = list(map(row_shape(columns), cursor))  # each tuple is gone before the next one is made
             return Result(columns, rows, len(rows))
@@ -133,8 +161,15 @@ def run_one(native: Native, sql: str, params: Sequence[Any]) -> Result:
         raise
     count = cursor.rowcount
     if count < 0:  # all but INSERT, UPDATE, DELETE and REPLACE: the library looks at the first word
-        count = _execute(native, "SELECT changes()").fetchone()[0] if look(sql).first == "WITH" else 0
+        count = _changes(native) if look(sql).first in _CHANGING else 0
     return Result((), [], count)
+
+
+def _changes(native: Native) -> int:
+    cursor = _execute(native, "SELECT changes()")
+    cursor.row_factory = None
+    count: int = cursor.fetchone()[0]
+    return count
 
 
 def columns_of(cursor: sqlite3.Cursor) -> tuple[str, ...]:
@@ -163,7 +198,11 @@ def _one_by_one(native: Native, sql: str, rows: Sequence[Sequence[Any]]) -> int:
 
 def _script(native: Native, statements: Sequence[str]) -> None:
     for statement in statements:
-        _execute(native, statement).fetchall()
+        try:
+            _execute(native, statement).fetchall()
+        except sqlite3.OperationalError as error:
+            explain(native, statement, (), error)
+            raise
 
 
 def _whole(native: Native, begin: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -179,17 +218,55 @@ def _whole(native: Native, begin: str, work: Callable[..., Any], *arguments: Any
     return result
 
 
-def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.OperationalError) -> None:
-    """Raise an error of our own where SQLite's words may quote a parameter, as those of FTS5 and JSON functions do.
+def _in_savepoint(native: Native, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do work inside of a transaction that goes on when it fails."""
+    set_savepoint(native)
+    try:
+        result = work(native, *arguments)
+    except BaseException:
+        undo_savepoint(native)
+        raise
+    release_savepoint(native)
+    return result
 
-    A statement that can be prepared failed as it ran; one that cannot was never given its parameters.
+
+def set_savepoint(native: Native) -> None:
+    """Begin what `release_savepoint` keeps and `undo_savepoint` takes back, inside of the open transaction."""
+    _execute(native, "SAVEPOINT dbcore_together")
+
+
+def release_savepoint(native: Native) -> None:
+    """Keep what was done since `set_savepoint`."""
+    _execute(native, "RELEASE dbcore_together")
+
+
+def undo_savepoint(native: Native) -> None:
+    """Take back what was done since `set_savepoint`; the transaction goes on."""
+    for sql in ("ROLLBACK TO dbcore_together", "RELEASE dbcore_together"):
+        if not native.in_transaction:  # SQLite has rolled all of it back itself
+            return
+        try:
+            _execute(native, sql)
+        except sqlite3.OperationalError as error:
+            if code_of(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+            _execute(native, sql)  # the interrupt was meant for the work; none comes twice in a row
+
+
+def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.OperationalError) -> None:
+    """Raise an error of our own where SQLite's words may quote a value, as those of FTS5 and JSON functions do.
+
+    A statement that can be prepared failed as it ran. One that cannot fails again with the same words, which are about
+    its text alone.
     """
-    if not params or code_of(error) != sqlite3.SQLITE_ERROR:
+    first = look(sql).first
+    if code_of(error) not in _MAY_QUOTE or (not params and first in _WITHOUT_ROWS):
         return
     try:
-        _execute(native, f"EXPLAIN {sql}", [None] * len(params)).close()
-    except sqlite3.Error:
-        return
+        _execute(native, sql if first == "EXPLAIN" else f"EXPLAIN {sql}", [None] * len(params)).close()
+    except sqlite3.Error as again:
+        if str(again) == str(error):
+            return
     failure: DbError = QueryError(
         f"the statement failed as it ran ({name_of(error)}); what SQLite says may hold values, see __cause__", sql=sql
     )

@@ -20,21 +20,27 @@ __all__ = ["Stream", "stream"]
 class Stream:
     """An open cursor. While it is open its connection sees the database as it was, and no checkpoint gets past that."""
 
-    __slots__ = ("connection", "cursor", "holds_lane", "is_cut_off")
+    __slots__ = ("connection", "cursor", "holds_lane", "is_cut_off", "params", "sql", "writes")
 
-    def __init__(self, connection: Connection, *, holds_lane: bool) -> None:
+    def __init__(
+        self, connection: Connection, sql: str, params: Sequence[Any], *, holds_lane: bool, writes: bool
+    ) -> None:
         self.connection = connection
+        self.sql = sql
+        self.params = params
         self.cursor: sqlite3.Cursor | None = None
         self.holds_lane = holds_lane
+        self.writes = writes
         self.is_cut_off = False
 
-    def begin(self, native: Native, sql: str, params: Sequence[Any], size: int) -> Result:
+    def begin(self, native: Native, size: int) -> Result:
         """Runs in the worker, as `go_on` and `finish` do."""
         self.cursor = native.cursor()
+        self.cursor.row_factory = None  # as in `run_one`
         try:
-            self.cursor.execute(sql, params)
+            self.cursor.execute(self.sql, self.params)
         except sqlite3.OperationalError as error:
-            explain(native, sql, params, error)
+            explain(native, self.sql, self.params, error)
             raise
         return self.go_on(native, size)
 
@@ -42,11 +48,23 @@ class Stream:
         cursor = self.cursor
         if cursor is None:
             raise AssertionError("bug: a stream goes on before it has begun")
-        rows = cursor.fetchmany(size)
+        try:
+            rows = cursor.fetchmany(size)
+        except sqlite3.OperationalError as error:
+            explain(native, self.sql, self.params, error)
+            raise
         return Result(columns_of(cursor), rows, len(rows))
 
     def finish(self, native: Native) -> None:
-        if self.cursor is not None:
+        if self.cursor is None:
+            return
+        try:
+            if self.writes:
+                # All was written before the first row came, but the commit that ends the statement stands behind the
+                # last one: a cursor that is closed before it commits too, and if that fails, does so in silence.
+                for _ in self.cursor:
+                    pass
+        finally:
             self.cursor.close()
 
     def cut_off(self) -> None:
@@ -58,14 +76,19 @@ class Stream:
 
 
 async def stream(connection: Connection, sql: str, params: Sequence[Any], size: int) -> AsyncGenerator[Result, None]:
-    """Yield the rows of a statement, at most `size` at a time. `aclose` closes the cursor, cancelled or not."""
+    """Yield the rows of a statement, at most `size` at a time. `aclose` closes the cursor, cancelled or not.
+
+    It raises what a statement that writes fails with at its end: then nothing of it was written.
+    """
     kind = look(sql)
+    values = encode(params)
     await prepare(connection, kind)
     lane = connection.lane
-    this = Stream(connection, holds_lane=lane.owner is connection and (lane.everything or not connection.begun))
+    holds_lane = lane.owner is connection and (lane.everything or not connection.begun)
+    this = Stream(connection, sql, values, holds_lane=holds_lane, writes=kind.writes)
     connection.streams.add(this)
     try:
-        result: Result = await connection.work(this.begin, sql, encode(params), size)
+        result: Result = await connection.work(this.begin, size)
         yield result
         while result.count == size:
             if this.is_cut_off:
@@ -81,7 +104,9 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     finally:
         # Reset and cancellation may have closed it, and the connection may have another holder by now.
         if not this.is_cut_off and this in connection.streams:
-            if connection.is_open:
-                await connection.run(this.finish, interruptible=False)
-            connection.streams.discard(this)
-            connection.settle()
+            try:
+                if connection.is_open:
+                    await connection.run(this.finish, interruptible=False)
+            finally:
+                connection.streams.discard(this)
+                connection.settle()

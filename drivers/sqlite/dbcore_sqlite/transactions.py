@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from dbcore.driver import Isolation, TransactionStatus
-from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
+from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError, UsageError
 from dbcore_sqlite.connection import Connection, lost_in_transaction
 from dbcore_sqlite.errors import is_busy
 from dbcore_sqlite.worker import Native
@@ -17,7 +17,10 @@ _READ = ("PRAGMA query_only = 1", "BEGIN")
 
 
 async def begin(connection: Connection, isolation: Isolation | None, read_only: bool) -> None:
-    """Begin a transaction. One that may write waits here for its turn; SQLite hears of it with the first statement."""
+    """Begin a transaction. One that may write waits here for its turn; SQLite hears of it with the first statement.
+
+    Raises `UsageError` in a transaction that a BEGIN or SAVEPOINT sent as text has opened.
+    """
     if isolation is not None and isolation != "serializable":
         raise UnsupportedError(
             f"SQLite has no isolation {isolation!r}: every transaction is serializable, which gives more than that; "
@@ -25,6 +28,11 @@ async def begin(connection: Connection, isolation: Isolation | None, read_only: 
         )
     if connection.ending is not None:
         await connection.quiet()
+    if connection.inside:
+        raise UsageError(
+            "a transaction is open already, by a BEGIN or SAVEPOINT that was sent as text; end it by COMMIT or "
+            "ROLLBACK first, or leave BEGIN to transaction()"
+        )
     read_only = read_only or connection.read_only
     if (not read_only or connection.lane.everything) and not connection.lane.take_now(connection):
         await connection.lane.take(connection)
@@ -72,13 +80,16 @@ async def commit(connection: Connection) -> None:
 
 
 async def rollback(connection: Connection) -> None:
-    """Roll back; harmless without a transaction. A cancelled caller does not stop it."""
+    """Roll back what `begin` began; harmless without that. A cancelled caller does not stop it."""
     await connection.quiet()
     try:
-        if not connection.pending and (connection.begun or connection.inside) and connection.is_open:
+        if connection.begun and not connection.pending and connection.is_open:
             await connection.run(_rollback, connection.begun == "read", interruptible=False)
     finally:
-        if connection.is_quiet and not (connection.inside and not connection.pending):
+        if connection.is_quiet and not (connection.begun and connection.inside and not connection.pending):
+            lane = connection.lane
+            if lane.owner is connection:  # its block may go on for long, and write elsewhere
+                lane.dismiss(lane.task)
             _over(connection)
 
 

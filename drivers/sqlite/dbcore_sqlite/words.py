@@ -48,7 +48,7 @@ _OF_THE_FILE = frozenset(
 _ACTING = frozenset({"INCREMENTAL_VACUUM", "OPTIMIZE", "WAL_CHECKPOINT"})
 """Pragmas that write into the file with or without a value."""
 
-_GAP = r"(?>\s|--[^\n]*+|/\*.*?(?:\*/|\Z))*+"
+_GAP = r"(?>[\s\ufeff]|--[^\n]*+|/\*.*?(?:\*/|\Z))*+"
 _NAME = r"""(?>"(?:[^"]|"")*+"|'(?:[^']|'')*+'|`[^`]*+`|\[[^\]]*+\]|[\w$]++)"""
 _PRAGMA = re.compile(
     rf"(?:{_GAP};)*+{_GAP}(?:EXPLAIN{_GAP}(?:QUERY{_GAP}PLAN{_GAP})?)?"
@@ -57,7 +57,11 @@ _PRAGMA = re.compile(
 )
 """`PRAGMA schema.name = value`, `PRAGMA name(value)`. SQLite runs many of them even behind EXPLAIN."""
 
-_QUOTED_TEMP = re.compile(r"""["'`\[]temp["'`\]]\s*\.""", re.IGNORECASE)
+_QUOTED_TEMP = re.compile(rf"""["'`\[]temp["'`\]]{_GAP}\.""", re.IGNORECASE | re.DOTALL)
+
+_MAINTAINS = re.compile(rf"""\bpragma_optimize\b|\boptimize["'`\]]?{_GAP}\(""", re.IGNORECASE | re.DOTALL)
+"""What writes in the guise of a read: a function of FTS3 and FTS4, and a pragma as a table. They are looked for in all
+of the text, for they may be called by a quoted name as well."""
 
 RESTORED_PRAGMAS = tuple(sorted(name.lower() for name in _RESTORED))
 """The same, for who reads them and puts them back."""
@@ -105,13 +109,14 @@ def _look(sql: str) -> Kind:
     if pragma is not None:
         writes, session = _pragma(pragma["name"].strip("\"'`[]").upper(), has_value=pragma["value"] is not None)
     else:
-        writes, session = _writes(first, words), _session(words, sql)
+        writes, session = _writes(first, words, sql), _session(words, sql)
     return Kind(
         first=first,
         writes=writes,
         session=session,
         ends=first in _ENDS and not (first == "ROLLBACK" and "TO" in words),
-        many=first in _SINGLE and "RETURNING" not in words,
+        # The library itself does not know a statement behind a byte order mark.
+        many=first in _SINGLE and "RETURNING" not in words and "\ufeff" not in sql,
         plain=not writes and not session,
     )
 
@@ -128,10 +133,12 @@ def _pragma(name: str, *, has_value: bool) -> tuple[bool, Session]:
     return True, "unknown"
 
 
-def _writes(first: str, words: tuple[str, ...]) -> bool:
+def _writes(first: str, words: tuple[str, ...], sql: str) -> bool:
     if first == "WITH":
-        return not _DATA.isdisjoint(words) or ("REPLACE", "INTO") in pairwise(words)
-    return first not in _READS
+        writes = not _DATA.isdisjoint(words) or ("REPLACE", "INTO") in pairwise(words)
+    else:
+        writes = first not in _READS
+    return writes or _MAINTAINS.search(sql) is not None
 
 
 def _session(words: tuple[str, ...], sql: str) -> Session:

@@ -95,8 +95,12 @@ class Job:
                 raise sqlite3.OperationalError("cancelled before it began")  # noqa: TRY301  # as one that is interrupted
             self.started = True
             if self.begin:
-                for text in self.begin:
-                    native.execute(text)
+                try:
+                    for text in self.begin:
+                        native.execute(text)
+                except BaseException:
+                    _undo(native, self.begin)
+                    raise
                 self.begun = True
             self._result = self._work(native, *self._arguments)
             self.done = True
@@ -106,7 +110,8 @@ class Job:
         except BaseException as error:  # it is the caller's, and the worker lives on
             self._error = error
         finally:
-            self._arguments = ()
+            # A connection keeps its latest job: what that has worked on would be kept too, and with a trip the pool.
+            self._work, self._arguments = _done, ()
             self.ended = True
 
     def report(self) -> None:
@@ -119,6 +124,18 @@ class Job:
             self.future.set_exception(error)
         else:
             self.future.set_result(result)
+
+
+def _done(_: Native) -> None:
+    """Stand for the work of a job that has ended."""
+
+
+def _undo(native: Native, begin: tuple[str, ...]) -> None:
+    """Take back what has run of `begin`, which failed half-way."""
+    if native.in_transaction:
+        native.execute("ROLLBACK")
+    if len(begin) > 1:  # that of a transaction that only reads; a pragma may be set though it was interrupted
+        native.execute("PRAGMA query_only = 0")
 
 
 class Worker:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbcore_sqlite import Connection
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.statements import script
+from dbcore_sqlite.streams import stream
 from sqlite_pools import one_connection, run
 
 from dbcore.errors import ConflictError, ConstraintError, DbConnectionError, DbError, QueryError
@@ -98,6 +101,61 @@ async def test_an_error_that_may_quote_a_value_does_not(tmp_path: Path, sql: str
     assert isinstance(error.__cause__, sqlite3.OperationalError)
 
 
+SECRETS = (
+    "CREATE TABLE secrets (path TEXT)",
+    "INSERT INTO secrets VALUES ('secret')",
+    "CREATE TABLE spoilt (name TEXT)",
+    "INSERT INTO spoilt VALUES (CAST(x'736563726574ff' AS TEXT))",  # "secret", and a byte that is not UTF-8
+)
+TELLING = ("SELECT json_extract('{}', path) FROM secrets", ";SELECT name FROM spoilt")
+
+
+async def read_all(connection: Connection, sql: str) -> None:
+    await run(connection, sql)
+
+
+async def read_with_params(connection: Connection, sql: str) -> None:
+    await run(connection, f"{sql} WHERE ?", 1)
+
+
+async def read_stream(connection: Connection, sql: str) -> None:
+    async for _ in stream(connection, f"VALUES ('a') UNION ALL {sql.removeprefix(';')}", (), 1):
+        pass
+
+
+async def run_script(connection: Connection, sql: str) -> None:
+    await script(connection, f"INSERT INTO spoilt {sql.removeprefix(';')}; {sql}")
+
+
+@pytest.mark.parametrize("sql", TELLING)
+@pytest.mark.parametrize("read", [read_all, read_with_params, read_stream, run_script])
+async def test_an_error_that_may_quote_what_is_stored_does_not(
+    tmp_path: Path, sql: str, read: Callable[[Connection, str], Awaitable[None]]
+) -> None:
+    async with one_connection(tmp_path) as connection:
+        for text in SECRETS:
+            await run(connection, text)
+        with pytest.raises(QueryError, match="failed as it ran") as caught:
+            await read(connection, sql)
+        assert "secret" not in repr(caught.value) + str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELEC 1", 'near "SELEC": syntax error'),
+        ("\ufeffSELECT * FROM nowhere", "no such table: nowhere"),
+        ("EXPLAIN QUERY PLAN SELECT * FROM nowhere", "no such table: nowhere"),
+        ("COMMIT", "no transaction is active"),
+        ("RELEASE absent", "no such savepoint: absent"),
+        ("DETACH absent", "no such database: absent"),
+        ("ALTER TABLE users RENAME COLUMN email TO age", "duplicate column name: age"),
+    ],
+)
+async def test_an_error_without_values_keeps_the_words_of_sqlite(tmp_path: Path, sql: str, said: str) -> None:
+    assert said in str(await failure(tmp_path, sql))
+
+
 async def test_a_statement_that_cannot_be_prepared_keeps_the_words_of_sqlite(tmp_path: Path) -> None:
     assert "no such column: absent" in str(await failure(tmp_path, "SELECT absent FROM users WHERE id = ?", 1))
 
@@ -110,7 +168,7 @@ async def test_a_statement_that_cannot_be_prepared_keeps_the_words_of_sqlite(tmp
         (sqlite3.SQLITE_LOCKED, ConflictError, True),
         (sqlite3.SQLITE_CORRUPT, DbConnectionError, False),
         (sqlite3.SQLITE_NOTADB, DbConnectionError, False),
-        (sqlite3.SQLITE_CANTOPEN, DbConnectionError, False),
+        (sqlite3.SQLITE_CANTOPEN, DbConnectionError, True),
         (sqlite3.SQLITE_READONLY_DBMOVED, DbConnectionError, True),
         (sqlite3.SQLITE_FULL, QueryError, False),
         (sqlite3.SQLITE_IOERR, QueryError, False),

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from dbcore_sqlite import Connection, start_pool
+from dbcore_sqlite.bulk import insert_many
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.lane import Line
 from dbcore_sqlite.transactions import commit, rollback
-from sqlite_pools import begin_write, count, held, numbers, run, sqlite_config, sqlite_pool, under_way, value
+from sqlite_pools import (
+    begin_read,
+    begin_write,
+    count,
+    held,
+    numbers,
+    run,
+    sqlite_config,
+    sqlite_pool,
+    under_way,
+    value,
+)
 
 import dbcore
 import dbcore as db
@@ -210,6 +224,97 @@ async def test_a_writer_whose_time_is_up_hears_of_the_limit_it_was_given(tmp_pat
         await rollback(one)
 
 
+@pytest.mark.parametrize("leave_open", [True, False])
+async def test_a_transaction_that_is_dropped_gives_its_place_behind_the_gate_back(
+    tmp_path: Path, leave_open: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/app.db"
+    async with db.open({"url": url, "writers": 1, "pool.checkout_timeout": 1}) as database:
+
+        async def forget() -> None:
+            tx = await database.transaction().__aenter__()
+            if not leave_open:
+                await tx.rollback()
+
+        for _ in range(2):
+            await asyncio.create_task(forget())
+            gc.collect()
+            await database.execute("CREATE TABLE IF NOT EXISTS items (id INTEGER)")
+        assert "dropped without being released" in caplog.text
+
+
+async def test_an_admission_is_given_back_once(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, writers=1) as pool, held(pool) as connection:
+        assert pool.admit
+        lane = connection.lane
+        leave = await pool.admit(None)
+        lane.dismiss(asyncio.current_task())
+        again = await pool.admit(None)
+        leave()
+        with pytest.raises(PoolTimeout):
+            await asyncio.create_task(admitted(pool, 0))
+        again()
+        await asyncio.create_task(admitted(pool, 0))
+
+
+async def admitted(pool: PoolOps[Connection], timeout: float) -> None:
+    assert pool.admit
+    (await pool.admit(timeout))()
+
+
+async def test_rows_that_are_slow_to_come_keep_no_writer_out(tmp_path: Path) -> None:
+    asked, come = asyncio.Event(), asyncio.Event()
+
+    async def rows() -> AsyncIterator[tuple[int]]:
+        asked.set()
+        await come.wait()
+        yield (1,)
+
+    url = f"sqlite:///{tmp_path}/app.db"
+    async with db.open({"url": url, "writers": 1, "pool.checkout_timeout": 1}) as database:
+        await database.execute("CREATE TABLE items (id INTEGER)")
+        loading = asyncio.create_task(database.insert_many("items", ["id"], rows()))
+        await asked.wait()
+        assert await database.execute("INSERT INTO items VALUES (2)") == 1
+        come.set()
+        assert await loading == 1
+
+
+async def test_rows_that_are_slow_to_come_leave_all_of_the_wait_for_the_lane(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path) as pool, held(pool) as one, held(pool) as other:
+        await numbers(one)
+        await begin_write(one)
+
+        async def rows() -> AsyncIterator[tuple[int]]:
+            assert asyncio.current_task() not in other.lane.admitted
+            yield (1,)
+
+        async def load() -> int:
+            assert pool.admit
+            leave = await pool.admit(0)
+            try:
+                return await insert_many(other, ("numbers",), ["n"], rows())
+            finally:
+                leave()
+
+        loading = asyncio.create_task(load())
+        while not one.lane.line.waiting:
+            await asyncio.sleep(0)
+        await rollback(one)
+        assert await loading == 1
+
+
+async def test_a_transaction_rolled_back_early_leaves_all_of_the_wait_to_the_next_write(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, writers=1) as pool, held(pool) as connection:
+        assert pool.admit
+        leave = await pool.admit(0)
+        await begin_write(connection)
+        await rollback(connection)
+        assert asyncio.current_task() not in connection.lane.admitted
+        await asyncio.create_task(admitted(pool, 0))
+        leave()
+
+
 async def test_those_at_the_gate_hear_of_the_stop(tmp_path: Path) -> None:
     pool = await start_pool(sqlite_config(tmp_path, writers=1))
     admit = pool.admit
@@ -320,6 +425,25 @@ async def test_a_lock_of_another_process_is_waited_for(tmp_path: Path) -> None:
         foreign.execute("COMMIT")
         foreign.close()
         assert (await task).count == 1
+
+
+@pytest.mark.parametrize("begin_one", [begin_read, begin_write])
+async def test_the_first_statement_of_a_transaction_waits_for_another_process_without_wal_too(
+    tmp_path: Path, begin_one: Callable[[Connection], Awaitable[None]]
+) -> None:
+    async with sqlite_pool(tmp_path, journal_mode="delete") as pool, held(pool) as connection:
+        await numbers(connection)
+        foreign = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
+        foreign.execute("BEGIN EXCLUSIVE")
+        await begin_one(connection)
+        task = asyncio.create_task(count(connection))
+        for _ in range(3):
+            await refused(connection)
+        assert not task.done()
+        foreign.execute("COMMIT")
+        foreign.close()
+        assert await task == 0
+        await commit(connection)
 
 
 async def test_a_lock_of_another_process_that_stays_is_a_conflict(tmp_path: Path) -> None:

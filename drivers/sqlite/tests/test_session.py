@@ -31,6 +31,11 @@ MARKS: list[tuple[str, str, list[tuple[object]]]] = [
     ("ATTACH ':memory:' AS other", "SELECT name FROM pragma_database_list WHERE name = 'other'", []),
     ("CREATE TEMP TABLE t (a)", "SELECT name FROM sqlite_temp_master", []),
     ('CREATE TABLE "temp".t (a)', "SELECT name FROM sqlite_temp_master", []),
+    ('CREATE TABLE "temp"/* . */.t (a)', "SELECT name FROM sqlite_temp_master", []),
+    ("\ufeffPRAGMA foreign_keys = 0", "PRAGMA foreign_keys", [(1,)]),
+    ("PRAGMA \ufeff foreign_keys = 0", "PRAGMA foreign_keys", [(1,)]),
+    ("\ufeffATTACH ':memory:' AS other", "SELECT name FROM pragma_database_list WHERE name = 'other'", []),
+    ("\ufeffCREATE TEMP TABLE t (a)", "SELECT name FROM sqlite_temp_master", []),
     ("CREATE TEMPORARY VIEW v AS SELECT 1", "SELECT name FROM sqlite_temp_master", []),
 ]
 

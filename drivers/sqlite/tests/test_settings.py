@@ -53,6 +53,7 @@ def test_a_url_that_means_something_else_is_refused(url: str, said: str) -> None
     [
         ({}, "required"),
         ({"path": ""}, "at least 1 character"),
+        ({"path": "a\0b"}, "NUL character"),
         ({"path": "a", "journal_mode": "wall"}, "journal_mode"),
         ({"path": "a", "busy_timeout": -1}, "busy_timeout"),
         ({"path": "a", "writers": 0}, "writers"),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dbcore_sqlite import Connection
 from dbcore_sqlite.bulk import insert_many
 from dbcore_sqlite.errors import to_error
 from dbcore_sqlite.statements import batch, execute_many, script
+from dbcore_sqlite.streams import stream
 from dbcore_sqlite.transactions import commit, rollback, transaction_status
 from sqlite_pools import begin_write, count, numbers, one_connection, run, value
 
@@ -43,6 +46,28 @@ async def test_the_count_of_a_write_behind_with_is_right(tmp_path: Path) -> None
         await numbers(connection)
         result = await run(connection, "WITH two(i) AS (VALUES (1), (2)) INSERT INTO numbers SELECT i FROM two")
         assert (result.rows, result.count) == ([], 2)
+
+
+async def test_a_write_behind_a_byte_order_mark_is_counted(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        assert (await run(connection, "\ufeffINSERT INTO numbers VALUES (1), (2)")).count == 2
+        assert await execute_many(connection, "\ufeffINSERT INTO numbers VALUES (?)", [(3,), (4,)]) == 2
+
+
+def as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return {cursor.description[0][0]: row[0]}
+
+
+async def test_a_row_factory_that_was_set_through_native_makes_no_rows_of_ours(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, "INSERT INTO numbers VALUES (7)")
+        connection.native.row_factory = as_dict
+        assert (await run(connection, "SELECT n FROM numbers")).rows == [(7,)]
+        assert [batch.rows async for batch in stream(connection, "SELECT n FROM numbers", (), 1)] == [[(7,)]]
+        insert = "WITH x AS (SELECT 1) INSERT INTO numbers SELECT * FROM x"
+        assert (await run(connection, insert)).count == 1
 
 
 async def test_rows_are_made_at_once_as_users_get_them(tmp_path: Path) -> None:
@@ -114,6 +139,46 @@ async def test_a_savepoint_heals_what_failed_behind_it(tmp_path: Path) -> None:
         await run(connection, "RELEASE SAVEPOINT s")
         await commit(connection)
         assert await count(connection) == 1
+
+
+async def fail_execute_many(connection: Connection) -> None:
+    await execute_many(connection, "INSERT INTO numbers VALUES (?)", [(2,), (3,), (1,)])
+
+
+async def fail_batch(connection: Connection) -> None:
+    await batch(connection, [("INSERT INTO numbers VALUES (2)", ()), ("INSERT INTO numbers VALUES (1)", ())])
+
+
+async def fail_script(connection: Connection) -> None:
+    await script(connection, "INSERT INTO numbers VALUES (2); INSERT INTO numbers VALUES (1)")
+
+
+async def fail_insert_many(connection: Connection) -> None:
+    await insert_many(connection, ("numbers",), ["n"], ((1 if n == 6000 else n,) for n in range(2, 7000)))
+
+
+@pytest.mark.parametrize("begin_text", ["BEGIN", "SAVEPOINT s"])
+@pytest.mark.parametrize("fail", [fail_execute_many, fail_batch, fail_script, fail_insert_many])
+async def test_several_statements_are_all_or_nothing_in_a_transaction_of_text(
+    tmp_path: Path, begin_text: str, fail: Callable[[Connection], Awaitable[None]]
+) -> None:
+    async with one_connection(tmp_path) as connection:
+        await run(connection, "CREATE TABLE numbers (n INTEGER UNIQUE)")
+        await run(connection, begin_text)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        with pytest.raises(Exception, match="UNIQUE"):
+            await fail(connection)
+        await run(connection, "INSERT INTO numbers VALUES (9)")
+        await run(connection, "COMMIT")
+        assert await value(connection, "SELECT group_concat(n) FROM numbers") == "1,9"
+
+
+async def test_a_batch_may_end_a_transaction_of_text(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, "BEGIN")
+        await batch(connection, [("INSERT INTO numbers VALUES (1)", ()), ("COMMIT", ())])
+        assert (connection.inside, await count(connection)) == (False, 1)
 
 
 async def test_a_script_is_all_or_nothing(tmp_path: Path) -> None:

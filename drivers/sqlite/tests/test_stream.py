@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tracemalloc
 from pathlib import Path
 
@@ -112,3 +113,28 @@ async def test_an_error_of_the_statement_comes_out_of_the_stream(tmp_path: Path)
         with pytest.raises(Exception, match="no such table"):
             await anext(stream(connection, "SELECT * FROM nowhere", (), 10))
         assert not connection.streams
+
+
+DEFERRED = "CREATE TABLE children (n INTEGER, parent INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED)"
+ORPHANS = "INSERT INTO children VALUES (1, 7), (2, 7), (3, 7) RETURNING n"
+
+
+async def test_a_stream_of_a_write_left_early_has_written_all(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        rows = stream(connection, "INSERT INTO numbers VALUES (1), (2), (3) RETURNING n", (), 1)
+        await anext(rows)
+        await rows.aclose()
+        assert await count(connection) == 3
+
+
+async def test_a_stream_of_a_write_left_early_tells_that_nothing_was_written(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await run(connection, "CREATE TABLE numbers (n INTEGER PRIMARY KEY)")
+        await run(connection, DEFERRED)
+        rows = stream(connection, ORPHANS, (), 1)
+        await anext(rows)
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+            await rows.aclose()
+        assert (connection.streams, connection.lane.owner) == (set(), None)
+        assert await count(connection, "children") == 0

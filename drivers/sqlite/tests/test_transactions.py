@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from dbcore_sqlite import Connection
 from dbcore_sqlite.transactions import begin, commit, rollback, transaction_status
-from dbcore_sqlite.worker import Native
+from dbcore_sqlite.worker import Job, Native
 from sqlite_pools import (
     SLOW_WRITE,
     begin_read,
@@ -26,7 +28,7 @@ from sqlite_pools import (
 )
 
 from dbcore.driver import Isolation
-from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError
+from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError, UsageError
 
 End = Callable[[Connection], Awaitable[None]]
 
@@ -246,3 +248,87 @@ async def test_a_commit_that_was_dropped_before_the_worker_came_to_it_has_done_n
         with pytest.raises(DbConnectionError) as caught:
             await ending
         assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize("end", [commit, rollback])
+async def test_what_native_does_first_belongs_to_the_transaction(tmp_path: Path, end: End) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_write(connection)
+        await connection.execute("INSERT INTO numbers VALUES (1)")
+        assert transaction_status(connection) == "open"
+        await end(connection)
+        assert await count(connection) == (1 if end is commit else 0)
+
+
+async def test_native_cannot_write_first_in_a_transaction_that_reads(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_read(connection)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await connection.execute("INSERT INTO numbers VALUES (1)")
+        await rollback(connection)
+
+
+async def test_native_calls_that_are_sent_together_begin_the_transaction_once(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await begin_write(connection)
+        await asyncio.gather(*(connection.execute("INSERT INTO numbers VALUES (?)", (n,)) for n in range(3)))
+        await rollback(connection)
+        assert await count(connection) == 0
+
+
+async def test_a_native_call_whose_begin_meets_a_lock_fails_and_may_be_sent_again(tmp_path: Path) -> None:
+    async with one_connection(tmp_path, busy_timeout=0) as connection:
+        await numbers(connection)
+        with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await begin_write(connection)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                await connection.execute("INSERT INTO numbers VALUES (1)")
+            other.execute("ROLLBACK")
+        await connection.execute("INSERT INTO numbers VALUES (1)")
+        await rollback(connection)
+        assert await count(connection) == 0
+
+
+@pytest.mark.parametrize("begin_text", ["BEGIN", "SAVEPOINT s"])
+@pytest.mark.parametrize("begin_one", [begin_read, begin_write])
+async def test_a_transaction_is_refused_inside_of_one_begun_by_text(
+    tmp_path: Path, begin_text: str, begin_one: End
+) -> None:
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        await run(connection, begin_text)
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        with pytest.raises(UsageError, match="open already"):
+            await begin_one(connection)
+        await rollback(connection)
+        assert await count(connection) == 1
+        await run(connection, "COMMIT")
+        await run(connection, "INSERT INTO numbers VALUES (2)")
+        assert await count(connection) == 2
+
+
+async def test_a_begin_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+        texts = ("PRAGMA query_only = 1", "BEGIN", "nonsense")
+        job = Job(connection.native, max, (), texts, connection.loop.create_future(), interruptible=True)
+        job.run()
+        assert (job.begun, connection.native.in_transaction) == (False, False)
+        assert connection.native.execute("PRAGMA query_only").fetchone() == (0,)
+
+
+async def test_a_job_that_has_ended_keeps_nothing_that_it_worked_on(tmp_path: Path) -> None:
+    async with one_connection(tmp_path) as connection:
+
+        class Work:
+            def __call__(self, native: Native) -> None: ...
+
+        work = Work()
+        known = weakref.ref(work)
+        await connection.run(work)
+        del work
+        assert connection.job is not None
+        assert known() is None

@@ -28,6 +28,8 @@ from dbcore_sqlite.words import look
         "PRAGMA foreign_keys = 0",
         "PRAGMA main.cache_size(100)",
         "EXPLAIN PRAGMA table_info(t)",
+        "\ufeffSELECT 1",
+        "SELECT optimize, pragma_table_info FROM t",
         "WITH x AS (SELECT 1) SELECT replace('a', 'b', 'c') FROM x",
         "WITH x AS (SELECT 'INSERT') SELECT * FROM x",
     ],
@@ -71,6 +73,12 @@ def test_these_only_read(sql: str) -> None:
         "WITH x AS (SELECT 1) REPLACE INTO t SELECT * FROM x",
         "WITH x AS (SELECT 1) DELETE FROM t",
         "something unknown",
+        "\ufeffINSERT INTO t VALUES (1)",
+        "SELECT optimize(f) FROM f LIMIT 1",
+        'SELECT "optimize" /* it */ (f) FROM f',
+        "WITH x AS (SELECT Optimize (f) FROM f) SELECT * FROM x",
+        "SELECT * FROM pragma_optimize(65538)",
+        "VALUES ((SELECT count(*) FROM [pragma_optimize]))",
     ],
 )
 def test_these_write(sql: str) -> None:

@@ -104,6 +104,42 @@ async def a_transaction_without_statements_is_harmless(subject: Subject) -> None
         same(await database.fetch_value("SELECT 1"), 1, "SELECT 1")
 
 
+@promise(needs=("natively",))
+async def what_native_does_first_belongs_to_the_transaction(subject: Subject) -> None:
+    """A text that is run through `native` before any statement of a transaction is committed and rolled back with it.
+
+    With `read_only=True` it cannot write.
+    """
+    if subject.natively is None:
+        raise AssertionError("bug: tried without `natively`")
+    async with subject.items() as items:
+        insert = f"INSERT INTO {items.table} (id, name) VALUES (1, 'a')"
+        with raises(Mine, "a block that raises"):
+            async with items.database.transaction() as tx:
+                await subject.natively(tx.native, insert)
+                raise Mine
+        same(await items.ids(), [], "ids in the table after a rollback")
+        with raises(Exception, "a write in a transaction that only reads"):
+            async with items.database.transaction(read_only=True) as tx:
+                await subject.natively(tx.native, insert)
+        same(await items.ids(), [], "ids in the table after a transaction that only reads")
+        async with items.database.transaction() as tx:
+            await subject.natively(tx.native, insert)
+        same(await items.ids(), [1], "ids in the table after a commit")
+
+
+@promise(needs=("begin",))
+async def a_read_only_transaction_inside_of_one_begun_by_text_binds_nobody_else(subject: Subject) -> None:
+    """`transaction(read_only=True)` behind a BEGIN that was sent as text may be refused; who comes next may write."""
+    async with subject.items(pool={"max_size": 1}) as items:
+        async with items.database.connection() as connection:
+            await connection.execute("BEGIN")
+            with contextlib.suppress(DbError):
+                async with connection.transaction(read_only=True) as tx:
+                    await tx.fetch_value(items.count)
+        same(await items.database.execute(items.insert, [1, "a"]), 1, "rows of an INSERT of the next holder")
+
+
 @promise()
 async def a_rollback_has_happened_when_the_block_is_left(subject: Subject) -> None:
     """Another connection that writes the same row next meets no lock: 50 times of 50."""
