@@ -15,8 +15,9 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from dbcore.errors import PoolClosed, PoolDeadlock, PoolTimeout
+from dbcore.errors import PoolDeadlock, PoolTimeout
 from dbcore.pool import Release
+from dbcore.refusals import stopped
 from dbcore.stats import Holder, Stats
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Line:
         if self.enter_now():
             return
         if self._closed:
-            raise self._stopped()
+            raise stopped(self.name)
         limit = self.timeout if timeout is None else timeout
         seconds = limit if left is None else left
         if seconds <= 0:
@@ -104,7 +105,7 @@ class Line:
         while self._waiting:
             place, _ = self._waiting.popitem(last=False)
             if not place.done():
-                place.set_exception(self._stopped())
+                place.set_exception(stopped(self.name))
 
     def _watch(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         if self._timer is not None:
@@ -124,9 +125,6 @@ class Line:
         if self._waiting:
             loop = next(iter(self._waiting)).get_loop()
             self._watch(loop, min(deadline for deadline, _ in self._waiting.values()))
-
-    def _stopped(self) -> PoolClosed:
-        return PoolClosed(f"pool {self.name!r} was stopped; a stopped pool stays stopped: open the database anew")
 
     def _too_late(self, limit: float) -> PoolTimeout:
         stats, holders = self.report()
