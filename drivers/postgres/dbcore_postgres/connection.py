@@ -117,8 +117,18 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         return self._map
 
     async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Everything that psycopg itself does on the connection comes through here."""
+        """Everything that psycopg itself does on the connection comes through here.
+
+        A BEGIN that is pending goes first, or what is done through `native` would be outside of the transaction.
+        """
         self.marks |= NATIVE
+        if self.cleaning is not None:
+            await asyncio.wait([self.cleaning])
+        begin, self.pending = self.pending, None
+        if begin is not None:
+            from dbcore_postgres.wire import simple  # which imports this module
+
+            await simple(self, begin)
         if timeout is None:  # psycopg before 3.3 knows no timeout
             return await super().wait(gen, interval)
         return await super().wait(gen, interval, timeout)
