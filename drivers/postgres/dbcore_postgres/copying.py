@@ -12,9 +12,9 @@ import psycopg
 from dbcore.errors import QueryError
 from dbcore.statements import chunked
 from dbcore_postgres.cancelling import cut_short, settled
-from dbcore_postgres.casts import BINARY_TYPES
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.encoding import BinaryRows, Encoder, TextRows
+from dbcore_postgres.fitting import BINARY_TYPES
 from dbcore_postgres.statements import Trip
 from dbcore_postgres.waiting import flush, ready
 from dbcore_postgres.wire import Command, collect, lost, pipeline, simple

@@ -12,9 +12,9 @@ from psycopg.copy import AsyncCopy
 from psycopg.pq import Format
 
 from dbcore.errors import QueryError
-from dbcore_postgres.casts import BINARY_TYPES, STRICT, as_inserted, goes_as_binary, goes_as_text, is_of
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.errors import UNSENDABLE, not_a_parameter
+from dbcore_postgres.fitting import BINARY_TYPES, STRICT, as_inserted, goes_as_binary, goes_as_text, is_of
 from dbcore_postgres.values import unsendable
 
 if TYPE_CHECKING:
