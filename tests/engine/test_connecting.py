@@ -401,7 +401,7 @@ async def test_one_short_wait_hurries_the_probes_no_longer_than_it_lasts() -> No
     script = Script()
     script.connect.always(fails(down()))
     async with scripted_pool(script, startup="lazy", backoff_min=0.1, backoff_max=10) as pool:
-        patient = asyncio.create_task(pool.checkout(600))
+        patient = asyncio.ensure_future(pool.checkout(600))
         await asyncio.sleep(100)
         with pytest.raises(PoolTimeout):
             await pool.checkout(0.5)
