@@ -196,11 +196,11 @@ class Access(Generic[C]):
                 raise
             cancelled = error.__cause__
             unknown = cancelled is not None and isinstance(cancelled.__cause__, CancelledTooLate)
-            # A future is that of a statement that goes along with others: they go on, and so may it.
-            unknown = unknown or isinstance(operation, asyncio.Future)
             end = "was ended at the database"
             if unknown:
                 end = "may have been done all the same; look whether it was before you repeat it"
+            elif isinstance(operation, asyncio.Future):
+                end = "is not waited for any more; it shares its trip with others, and only reads"
             message = f"connection {self.name!r}: the statement took longer than {named}, and {end}"
             raise QueryTimeout(message, sql=sql, outcome_unknown=unknown) from error
 

@@ -92,6 +92,9 @@ class Database(Querying[Any]):
             self._start_pool = asyncio.ensure_future(access.driver.start_pool(access.config))
             pool = await self._start_pool
         except asyncio.CancelledError:
+            made = self._start_pool
+            if made is not None and made.done() and not made.cancelled() and made.exception() is None:
+                await made.result().stop()  # it was ready in this very turn
             task = asyncio.current_task()
             if access.stopped and task is not None and not task.cancelling():
                 raise access.closed() from None

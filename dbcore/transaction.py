@@ -29,8 +29,8 @@ ROLLING_BACK = "its transaction is being rolled back"
 CUT_SHORT = "its task was cancelled twice and left while the rollback was still under way"
 FAILED = "the rollback of its transaction failed; leave the connection's block"
 STILL_USED = (
-    "its transaction was left while another task was running a statement in it; leave the connection's block, and see "
-    "to it that such tasks end inside of the transaction's"
+    "its transaction was left while another task was at work in it; leave the connection's block, and see to it that "
+    "such tasks end inside of the transaction's"
 )
 DISORDERED = "its transactions were left out of order; leave the connection's block"
 LOST = frozenset({CUT_SHORT, FAILED, STILL_USED, DISORDERED})
@@ -181,7 +181,8 @@ class Transaction(Generic[C]):
             raise connection._misuse()
         await self._roll_back_shielded()
         self._ended = True
-        connection._refusing = ENDED
+        if connection._refusing is None:
+            connection._refusing = ENDED
 
     def _leave(self) -> None:
         """Take this level off the stack; it must be the topmost."""
@@ -205,7 +206,7 @@ class Transaction(Generic[C]):
         connection = self._connection
         if connection._refusing in LOST:
             return
-        if connection._busy is not None:
+        if connection._busy is not None or connection._refusing is not None:  # a statement, a stream, a rollback
             self._lose(STILL_USED, error)
             return
         try:
@@ -244,7 +245,7 @@ class Transaction(Generic[C]):
         connection = self._connection
         task = connection._access.spawn(self._roll_back_now(connection._held()))
         # What another task sent meanwhile would come behind the ROLLBACK, and be on its own.
-        before, connection._refusing = connection._refusing, ROLLING_BACK
+        connection._refusing = ROLLING_BACK
         try:
             await asyncio.shield(task)
         except BaseException as error:
@@ -254,11 +255,15 @@ class Transaction(Generic[C]):
             elif task.cancelled() or task.exception() is not None:
                 self._lose(FAILED, error)
             else:
-                connection._refusing = before
+                self._let_in_again()
             if isinstance(error, Exception):
                 connection._access.fail(error)
             raise
-        connection._refusing = before
+        self._let_in_again()
+
+    def _let_in_again(self) -> None:
+        if self._connection._refusing is ROLLING_BACK:  # else another task has left the block meanwhile
+            self._connection._refusing = None
 
     def _lose(self, reason: str, error: BaseException) -> None:
         """Leave what is open to the reset: no statement any more, and no level that could be committed."""

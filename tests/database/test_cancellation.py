@@ -177,6 +177,33 @@ async def test_while_a_rollback_is_under_way_no_other_task_gets_a_statement_in_b
 
 
 @virtual
+async def test_of_two_tasks_that_roll_back_at_once_one_does_and_the_connection_is_left_to_its_reset() -> None:
+    """Laws: O9."""
+    script, gate = Script(), Gate()
+    script.query.then(passes(), waits(gate))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        async with database.connection() as connection:
+            inside = asyncio.Event()
+
+            async def work() -> None:
+                async with connection.transaction():
+                    inside.set()
+                    await asyncio.sleep(1)
+                    raise ZeroDivisionError
+
+            task = asyncio.create_task(work())
+            await inside.wait()
+            other = asyncio.create_task(connection.rollback())
+            await asyncio.wait([task])
+            gate.open()
+            await other
+            with pytest.raises(db.UsageError, match="left while another task was at work in it"):
+                await connection.execute("write")
+        assert isinstance(task.exception(), ZeroDivisionError)
+    assert [sql for _, sql, _ in script.statements] == ["BEGIN", "ROLLBACK"]
+
+
+@virtual
 async def test_a_transaction_that_is_left_while_another_task_is_in_it_is_ended_by_the_reset() -> None:
     """Laws: O9."""
     script, gate = Script(), Gate()
@@ -191,7 +218,7 @@ async def test_a_transaction_that_is_left_while_another_task_is_in_it_is_ended_b
                     raise ZeroDivisionError
             gate.open()
             assert await asyncio.gather(*others) == [0]
-            with pytest.raises(db.UsageError, match="left while another task was running a statement"):
+            with pytest.raises(db.UsageError, match="left while another task was at work in it"):
                 await connection.execute("write")
         await settled()
         assert len(script.of("reset")) == 1

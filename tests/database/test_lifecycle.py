@@ -15,6 +15,7 @@ from databases import Place, until
 
 import dbcore as db
 from dbcore.events import Endpoint
+from dbcore.pool import Release
 from dbcore.testing import Gate, Script, fails, hangs, passes, scripted_driver, settled, virtual, waits
 
 
@@ -204,6 +205,28 @@ async def test_a_stop_does_not_wait_for_a_start_that_hangs() -> None:
     assert asyncio.get_running_loop().time() == 0
     with pytest.raises(db.PoolClosed):
         await start
+
+
+@virtual
+async def test_a_start_that_is_cancelled_in_the_turn_in_which_the_pool_is_ready_stops_it() -> None:
+    stopped: list[bool] = []
+
+    async def checkout(timeout: float | None = None) -> tuple[Any, Release]:
+        raise AssertionError("nobody asks")
+
+    async def stop() -> None:
+        stopped.append(True)
+
+    async def start_pool(_config: db.Config[Any]) -> db.PoolOps[Any]:
+        asyncio.get_running_loop().call_soon(lambda: starting.cancel())
+        return db.PoolOps(checkout=checkout, stop=stop)
+
+    database = db.open("scripted://", driver=replace(scripted_driver(Script()), start_pool=start_pool))
+    starting = asyncio.create_task(database.start())
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert stopped == [True]
+    await database.stop()
 
 
 @virtual

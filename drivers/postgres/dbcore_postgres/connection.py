@@ -128,7 +128,12 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         if begin is not None:
             from dbcore_postgres.wire import simple  # which imports this module
 
-            await simple(self, begin)
+            try:
+                await simple(self, begin)
+            except BaseException:
+                if self.pgconn.transaction_status == IDLE:
+                    self.pending = begin
+                raise
         if timeout is None:  # psycopg before 3.3 knows no timeout
             return await super().wait(gen, interval)
         return await super().wait(gen, interval, timeout)

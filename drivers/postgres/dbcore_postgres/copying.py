@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Iterable, Sequence
 from functools import partial
@@ -50,7 +51,10 @@ async def insert_many(
         chunk = await anext(chunks, None)
         if chunk is None:
             return 0
-        types = await _describe(connection, table, columns)
+        try:
+            types = await _describe(connection, table, columns)
+        except asyncio.CancelledError as error:
+            raise error from None  # whatever came too late for it, no row was sent
         encoder, data = _encoder(connection, types, columns, chunk)
         statement = f"COPY {_quoted(table)} ({_listed(columns)}) FROM STDIN ".encode()
         await simple(connection, statement + encoder.format)

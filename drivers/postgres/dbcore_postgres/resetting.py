@@ -67,9 +67,9 @@ class Resetting:
             text += _RESET + _DEALLOCATE
         if text:
             await _run(connection, text)
+        connection.pending = None
         if connection.marks & NATIVE:
             await connection.restore_defaults()
-        connection.pending = None
         connection.block = connection.read_only_block = False
         connection.marks = 0
 

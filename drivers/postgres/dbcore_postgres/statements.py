@@ -84,7 +84,8 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
     """The longer way: the text is new, or is to be prepared, or a BEGIN goes with it."""
     results: list[PGresult] = []
     trip = Trip(connection)
-    commands = [*trip.begin(), *trip.commands(key, bound, results.append)]
+    made = trip.commands(key, bound, results.append)  # first: a text that is refused must not take the BEGIN along
+    commands = [*trip.begin(), *made]
     if len(commands) > 1:
         await trip.run(commands)
     else:
@@ -114,10 +115,10 @@ async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence
     async def run() -> Trip:
         results.clear()
         trip = Trip(connection)
-        commands = trip.begin()
+        made: list[Command] = []
         for key, values in bound:
-            commands += trip.commands(key, values, results.append)
-        await trip.run(commands)
+            made += trip.commands(key, values, results.append)
+        await trip.run([*trip.begin(), *made])
         return trip
 
     with blaming(statements, lambda: len(done), to_error):
@@ -148,6 +149,7 @@ async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence
             nonlocal count
             count += result.command_tuples or 0
 
+        Seen(sql)  # raises what the text is refused for, before the BEGIN is taken
         trip = Trip(connection)
         begin = trip.begin()
         commands = (command for values in bound for command in trip.commands((sql, values[1]), values, add))

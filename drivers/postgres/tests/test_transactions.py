@@ -62,6 +62,21 @@ async def test_a_first_statement_that_fails_leaves_a_failed_transaction(postgres
         assert isinstance(await failure(query(connection, "SELECT 1", ())), TransactionError)
 
 
+async def test_a_first_statement_that_is_refused_here_leaves_the_transaction_to_the_next(postgres_url: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await start(connection)
+        for work in (
+            query(connection, "COPY t TO STDOUT", ()),
+            batch(connection, [("COPY t TO STDOUT", ())]),
+            execute_many(connection, "COPY t TO STDOUT", [()]),
+        ):
+            assert isinstance(await failure(work), QueryError)
+            assert transaction_status(connection) == "open"
+        assert await rows(connection, "SELECT 1") == [(1,)]
+        assert transaction_status(connection) == "open"
+        await commit(connection)
+
+
 async def test_a_doomed_transaction_is_not_committed_in_silence(postgres_url: str) -> None:
     async with connected(postgres_url) as (hooks, connection):
         await start(connection)

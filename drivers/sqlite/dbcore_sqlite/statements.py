@@ -8,7 +8,7 @@ from typing import Any
 
 from dbcore.driver import Result
 from dbcore.errors import DbError, QueryError
-from dbcore.statements import blaming, row_shape, split
+from dbcore.statements import blaming, row_shape, split, words
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.errors import code_of, name_of, to_error
 from dbcore_sqlite.values import encode, encode_rows
@@ -37,6 +37,8 @@ _MAY_QUOTE = frozenset({0, sqlite3.SQLITE_ERROR})
 """0: the library itself, which quotes a text that is not UTF-8."""
 _WITHOUT_ROWS = frozenset(["ALTER", "ATTACH", "DETACH", "PRAGMA", "VACUUM"]) | _OF_TRANSACTIONS
 """What SQLite says of these as they run is about the schema, the session or the transaction."""
+_EMPTY = "; \t\n\r\f\v\ufeff"
+"""What may stand before a statement, and cannot stand behind EXPLAIN."""
 _CHANGING = frozenset({"DELETE", "INSERT", "REPLACE", "UPDATE", "WITH"})
 
 
@@ -260,10 +262,13 @@ def explain(native: Native, sql: str, params: Sequence[Any], error: sqlite3.Oper
     its text alone.
     """
     first = look(sql).first
-    if code_of(error) not in _MAY_QUOTE or (not params and first in _WITHOUT_ROWS):
+    if code_of(error) not in _MAY_QUOTE:
         return
+    if not params and (first in _WITHOUT_ROWS or words(sql, SYNTAX)[:2] == ("CREATE", "VIRTUAL")):
+        return
+    text = sql.lstrip(_EMPTY)
     try:
-        _execute(native, sql if first == "EXPLAIN" else f"EXPLAIN {sql}", [None] * len(params)).close()
+        _execute(native, text if first == "EXPLAIN" else f"EXPLAIN {text}", [None] * len(params)).close()
     except sqlite3.Error as again:
         if str(again) == str(error):
             return

@@ -8,10 +8,11 @@ from typing import Any
 
 from dbcore.driver import Result
 from dbcore.errors import QueryError
+from dbcore.statements import words
 from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.statements import columns_of, explain, prepare
 from dbcore_sqlite.values import encode
-from dbcore_sqlite.words import look
+from dbcore_sqlite.words import SYNTAX, look
 from dbcore_sqlite.worker import Native
 
 __all__ = ["Stream", "stream"]
@@ -85,7 +86,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     await prepare(connection, kind)
     lane = connection.lane
     holds_lane = lane.owner is connection and (lane.everything or not connection.begun)
-    this = Stream(connection, sql, values, holds_lane=holds_lane, writes=kind.writes)
+    this = Stream(connection, sql, values, holds_lane=holds_lane, writes="RETURNING" in words(sql, SYNTAX))
     connection.streams.add(this)
     try:
         result: Result = await connection.work(this.begin, size)

@@ -144,6 +144,8 @@ async def test_an_error_that_may_quote_what_is_stored_does_not(
     ("sql", "said"),
     [
         ("SELEC 1", 'near "SELEC": syntax error'),
+        ("; SELEC 1", 'near "SELEC": syntax error'),
+        ("CREATE VIRTUAL TABLE v USING nosuch(a)", "no such module: nosuch"),
         ("\ufeffSELECT * FROM nowhere", "no such table: nowhere"),
         ("EXPLAIN QUERY PLAN SELECT * FROM nowhere", "no such table: nowhere"),
         ("COMMIT", "no transaction is active"),
