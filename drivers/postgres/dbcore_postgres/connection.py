@@ -144,7 +144,11 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         return status(b"TimeZone"), status(b"DateStyle"), status(b"IntervalStyle")
 
     def follow_styles(self) -> None:
-        """Look in which styles the server writes from now on."""
+        """Look in which styles the server writes from now on; in UTF-8, or `need_utf8` raises.
+
+        To be called before results are read, for the statement itself may have changed them.
+        """
+        self.need_utf8()
         styles = self.read_styles()
         if styles != self.styles:
             self.styles, self.transformer = styles, Transformer(self)

@@ -44,10 +44,8 @@ def format_of(connection: Connection, result: PGresult) -> int:
 def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Turn a result into rows, at once those that users get, in the styles that the connection was found to have last.
 
-    Raises `DecodeError` for a value that has no form in Python, and `DbConnectionError` for texts that are not UTF-8:
-    the statement itself may have changed the encoding.
+    Raises `DecodeError` for a value that has no form in Python.
     """
-    connection.need_utf8()
     transformer = connection.transformer
     count = result.ntuples
     try:
