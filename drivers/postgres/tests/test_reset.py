@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from dbcore_postgres import Connection, start_pool
 from dbcore_postgres.connection import IDLE, touch
 from dbcore_postgres.copying import insert_many
-from dbcore_postgres.sharing import run
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import rollback
@@ -307,15 +305,3 @@ async def test_the_next_holder_reads_utf8_whatever_the_last_one_set(postgres_url
                     await connection.execute_script("SET client_encoding = 'LATIN1'")
             for _ in range(3):
                 assert await database.fetch_one(ENCODED, ["é"]) == ("é", "é")
-
-
-async def test_what_shares_a_trip_with_a_change_of_encoding_is_not_read(postgres_url: str) -> None:
-    """`may` lets no such function share; were there one, no text that came after it would be read."""
-    outcomes: list[Any] = []
-    async with connected(postgres_url) as (_, connection):
-        await script(connection, CHANGE)
-        statements = [(sql, ()) for sql in ("SELECT 1", "SELECT pg_temp.change()", "SELECT 'é'", "SELECT U&'\\00e9'")]
-        with pytest.raises(DbConnectionError, match="client_encoding"):
-            await run(connection, statements, lambda _, outcome: outcomes.append(outcome))
-        assert connection.closed
-    assert all(outcome.rows == [(1,)] for outcome in outcomes)
