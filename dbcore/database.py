@@ -51,8 +51,7 @@ class Database(Querying[Any]):
 
     `async with database:` starts and stops it. The statement methods find a connection for each statement, their
     own or one that short reads of many tasks share; use `connection()` or `transaction()` for several that belong
-    together. Everything raises
-    `UsageError` before the start and `PoolClosed` after the stop.
+    together. Everything raises `UsageError` before the start and `PoolClosed` after the stop.
     """
 
     def __init__(self, config: Config[Any], driver: Driver[Any, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from dbcore.access import Access
 from dbcore.driver import Result
 from dbcore.errors import UsageError
+from dbcore.loops import current_task
 from dbcore.places import describe, outside
 from dbcore.pool import Hold, NotLent, Release
 
@@ -23,8 +24,6 @@ __all__ = ["BEFORE", "UNUSED", "Loan"]
 
 C = TypeVar("C")
 T = TypeVar("T")
-
-current_task = asyncio.current_task
 
 
 class _Released(NotLent):
@@ -156,7 +155,7 @@ class Loan(Hold[C], Generic[C]):
         elif self.lent is BEFORE:
             message = "this connection was not taken yet: `async with database.connection() as connection:`"
         elif self._busy is not None:
-            task = current_task()
+            task = asyncio.current_task()
             message = (
                 f"task {task.get_name() if task else '(none)'} used a connection on which task {self._busy.get_name()} "
                 "is running a statement; give each task a connection of its own"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, get_args
 from dbcore.access import log
 from dbcore.driver import Isolation, Savepoints
 from dbcore.errors import QueryError, TransactionError, UsageError
-from dbcore.loops import look_at_failure
+from dbcore.loops import current_task, look_at_failure
 from dbcore.places import frame_at
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Transaction(Generic[C]):
         if self._task_name:
             raise access.own(UsageError("a transaction is entered once; call transaction() for another one"))
         self._depth = len(connection._levels)
-        task = asyncio.current_task(access.loop)
+        task = current_task(access.loop)
         self._task_name = task.get_name() if task is not None else "(none)"
         if self._depth:
             if self._isolation is not None or self._read_only or self._timeout is not None:

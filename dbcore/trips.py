@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar, cast
 from dbcore.access import UNDONE, Access, log
 from dbcore.driver import Result, Sharing
 from dbcore.errors import DbConnectionError, twin
-from dbcore.loops import clock
+from dbcore.loops import clock, current_task
 from dbcore.pool import Hold, NotLent
 from dbcore.texts import Text
 
@@ -205,7 +205,7 @@ class Trips(Generic[C]):
         """Join the line for the next bus, if one will leave soon."""
         if not (self._buses or self._apart >= CROWD):
             return None
-        if get_ident() != self._thread or asyncio.current_task(self._loop) is None or self._access.stopped:
+        if get_ident() != self._thread or current_task(self._loop) is None or self._access.stopped:
             return None  # whoever has no business here is told so on the usual way
         if self._now() >= known.until:
             known.forget()

@@ -19,7 +19,7 @@ from dbcore.engine.phase import RUNNING, Phase
 from dbcore.engine.slots import Slot, State
 from dbcore.errors import PoolExhausted
 from dbcore.events import CheckoutFailed, CheckoutServed, ConnectionReleased
-from dbcore.loops import running_loop
+from dbcore.loops import current_task, running_loop
 from dbcore.places import frame_at, outside
 from dbcore.pool import Hold, NotLent
 from dbcore.refusals import stopped
@@ -32,7 +32,7 @@ __all__ = ["Lending"]
 C = TypeVar("C")
 
 IDLE, IN_USE = State.IDLE, State.IN_USE
-current_task, weak = asyncio.current_task, weakref.ref
+weak = weakref.ref
 
 FRESH = 0.001
 """Seconds after its last use in which a connection is not looked at again: the look at a socket costs more than all

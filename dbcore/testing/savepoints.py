@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, get_args
 from dbcore.config import Config
 from dbcore.driver import Driver, Isolation, Result, Savepoints, ServerInfo, TransactionStatus
 from dbcore.errors import DbConnectionError, TransactionError, UnsupportedError, UsageError
+from dbcore.loops import look_at_failure
 from dbcore.pool import PoolOps
 from dbcore.statements import split
 from dbcore.testing.refusals import refuse_ending, refuse_writing
@@ -331,6 +332,5 @@ async def _to_its_end(work: Awaitable[T], *, cancel: bool = False) -> T:
             cancelled = error
     if cancelled is None:
         return task.result()
-    if not task.cancelled():
-        task.exception()  # it is looked at; the cancellation goes first
+    look_at_failure(task)  # the cancellation goes first
     raise cancelled

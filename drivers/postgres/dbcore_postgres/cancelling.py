@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 from psycopg import pq
 
 from dbcore.driver import CancelledTooLate
+from dbcore.loops import look_at_failure
 from dbcore_postgres.connection import IN_TRANSACTION, OK, Connection
 from dbcore_postgres.waiting import flush, ready, receive
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-__all__ = ["CANCEL_SECONDS", "COPY_STATES", "PATIENCE", "abandon", "cut_off", "cut_short", "settled", "tell"]
+__all__ = ["CANCEL_SECONDS", "COPY_STATES", "PATIENCE", "abandon", "cut_off", "cut_short", "tell"]
 
 logger = logging.getLogger("dbcore.postgres")
 
@@ -53,22 +54,16 @@ async def abandon(connection: Connection, *, unsynced: bool = False, doom: bool 
 
     Afterwards the connection can be used again. If that takes longer than `CANCEL_SECONDS` the connection is dropped;
     the server sees that when it next looks (`client_connection_check_interval`). A caller that is cancelled once more
-    leaves at once: a task goes on with it, and whatever comes next on the connection waits for that task (`settled`).
+    leaves at once: a task goes on with it, and whatever comes next on the connection waits for that task, by `quiet`.
 
     Returns whether nothing of it is kept, as far as is known. With `doom` a transaction that is open ends like that.
     """
-    if connection.cleaning is None:
+    if connection.ending is None:
         if connection.pgconn.status != OK:
             return _undone_with_connection(connection)
         loop = asyncio.get_running_loop()
-        connection.cleaning = loop.create_task(_end(connection, unsynced=unsynced, doom=doom))
-    return await asyncio.shield(connection.cleaning)
-
-
-async def settled(connection: Connection) -> None:
-    """Wait for the end of what an earlier statement has left behind."""
-    if connection.cleaning is not None:
-        await asyncio.wait([connection.cleaning])
+        connection.ending = loop.create_task(_end(connection, unsynced=unsynced, doom=doom))
+    return await asyncio.shield(connection.ending)
 
 
 def _undone_with_connection(connection: Connection) -> bool:
@@ -99,7 +94,7 @@ async def _end(connection: Connection, *, unsynced: bool, doom: bool) -> bool:
         pgconn.finish()
         raise
     finally:
-        connection.cleaning = None
+        connection.ending = None
     return bool(failures)
 
 
@@ -135,14 +130,9 @@ def tell(connection: Connection) -> asyncio.Task[None]:
     """
     telling = asyncio.create_task(connection.cancel_safe(timeout=CANCEL_SECONDS))
     _telling.add(telling)
-    telling.add_done_callback(_told)
+    telling.add_done_callback(_telling.discard)
+    telling.add_done_callback(look_at_failure)
     return telling
-
-
-def _told(telling: asyncio.Task[None]) -> None:
-    _telling.discard(telling)
-    if not telling.cancelled():
-        telling.exception()  # taken note of by whoever still waits
 
 
 async def _drain(connection: Connection, failures: list[PGresult]) -> None:

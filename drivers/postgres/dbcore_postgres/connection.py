@@ -107,7 +107,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """Of the pool; the connector puts it here."""
         self.doubts = 0
         """About the next answer: whether it comes soon."""
-        self.cleaning: asyncio.Task[bool] | None = None
+        self.ending: asyncio.Task[bool] | None = None
         """Ends a statement that was cancelled; nothing may be sent meanwhile."""
         self.trip: SharedTrip | None = None
         """The trip of many tasks' statements that is under way."""
@@ -122,8 +122,7 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         A BEGIN that is pending goes first, or what is done through `native` would be outside of the transaction.
         """
         self.marks |= NATIVE
-        if self.cleaning is not None:
-            await asyncio.wait([self.cleaning])
+        await self.quiet()
         begin, self.pending = self.pending, None
         if begin is not None:
             from dbcore_postgres.wire import simple  # which imports this module
@@ -137,6 +136,11 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         if timeout is None:  # psycopg before 3.3 knows no timeout
             return await super().wait(gen, interval)
         return await super().wait(gen, interval, timeout)
+
+    async def quiet(self) -> None:
+        """Wait for the end of what an earlier statement has left behind. A hot path looks at `ending` itself."""
+        if self.ending is not None:
+            await asyncio.wait([self.ending])
 
     def read_styles(self) -> tuple[bytes | None, ...]:
         """Return the parameters of the session that psycopg's loaders go by; they read them when they are made."""

@@ -12,7 +12,7 @@ import psycopg
 
 from dbcore.errors import QueryError
 from dbcore.statements import chunked
-from dbcore_postgres.cancelling import cut_short, settled
+from dbcore_postgres.cancelling import cut_short
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.encoding import BinaryRows, Encoder, TextRows
 from dbcore_postgres.fitting import BINARY_TYPES
@@ -45,7 +45,7 @@ async def insert_many(
     """
     if not columns:
         raise QueryError("insert_many needs at least one column")
-    await settled(connection)
+    await connection.quiet()
     chunks = chunked(rows, _CHUNK, len(columns))
     try:
         chunk = await anext(chunks, None)

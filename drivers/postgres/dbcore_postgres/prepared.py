@@ -10,7 +10,7 @@ from dbcore.driver import Syntax
 from dbcore.errors import QueryError
 from dbcore.statements import reader
 
-__all__ = ["COPY_REFUSED", "SYNTAX", "Key", "Prepared", "Seen"]
+__all__ = ["COPY_REFUSED", "SYNTAX", "Key", "Prepared", "Seen", "deallocate"]
 
 TEXT = 0
 
@@ -60,6 +60,14 @@ _ATOMIC = frozenset(
     | _PREPARABLE
     | _ALTERS
 )
+
+
+def deallocate(which: bytes) -> bytes:
+    """Return SQL that frees the prepared statements of the session that fit the condition, and fails for none."""
+    return (
+        b"DO $$DECLARE n text; BEGIN FOR n IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE %b "
+        b"LOOP EXECUTE pg_catalog.format('DEALLOCATE %%I', n); END LOOP; END$$" % which
+    )
 
 
 class Seen:

@@ -14,6 +14,7 @@ from dbcore.errors import DbConnectionError
 from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import ACTIVE, IDLE, NATIVE, OK, RETIRED, SESSION, Connection
 from dbcore_postgres.errors import to_error
+from dbcore_postgres.prepared import deallocate
 from dbcore_postgres.wire import simple
 
 if TYPE_CHECKING:
@@ -31,11 +32,7 @@ _READ_ONLY = (b"t", b"on")
 # in SQL have names that nobody of us knows, and only they can be in a next holder's way.
 _RESET = (
     b"CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all();"
-    b"DISCARD TEMP; DISCARD SEQUENCES;"
-)
-_DEALLOCATE = (
-    b"DO $$DECLARE n text; BEGIN FOR n IN SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql "
-    b"LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', n); END LOOP; END$$"
+    b"DISCARD TEMP; DISCARD SEQUENCES;" + deallocate(b"from_sql")
 )
 
 
@@ -64,7 +61,7 @@ class Resetting:
             logger.warning("pool %s: a transaction that its holder left open is rolled back", self._pool)
             text = b"ROLLBACK;"
         if connection.marks & self._session:
-            text += _RESET + _DEALLOCATE
+            text += _RESET
         if text:
             await _run(connection, text)
         connection.pending = None
@@ -77,8 +74,8 @@ class Resetting:
 async def _outwait(connection: Connection) -> None:
     """Let another task, which still waits for a statement, have its end: end the statement, and wait until it knows."""
     while _busy(connection):
-        if connection.cleaning is not None:
-            await asyncio.wait([connection.cleaning])
+        if connection.ending is not None:
+            await connection.quiet()
             continue
         await connection.cancel_safe()
         with contextlib.suppress(TimeoutError):
@@ -90,7 +87,7 @@ async def _outwait(connection: Connection) -> None:
 
 
 def _busy(connection: Connection) -> bool:
-    return connection.waiter is not None or connection.cleaning is not None or connection.lock.locked()
+    return connection.waiter is not None or connection.ending is not None or connection.lock.locked()
 
 
 async def ping(connection: Connection) -> None:

@@ -15,10 +15,10 @@ from psycopg.errors import InvalidSqlStatementName
 from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore.statements import blaming
-from dbcore_postgres.cancelling import COPY_STATES, abandon, settled
+from dbcore_postgres.cancelling import COPY_STATES, abandon
 from dbcore_postgres.connection import IDLE, SESSION, Connection, use
 from dbcore_postgres.errors import UNSENDABLE, Stale, not_a_parameter, to_error
-from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen
+from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen, deallocate
 from dbcore_postgres.results import columns_of, format_of, rows_of
 from dbcore_postgres.values import unsendable
 from dbcore_postgres.wire import TUPLES_OK, Command, collect, lost, pipeline, simple
@@ -58,8 +58,8 @@ def _refused(connection: Connection, params: Sequence[Any], error: Exception) ->
 
 async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Result:
     """Run one statement: one trip. From its second time on a text is prepared."""
-    if connection.cleaning is not None:
-        await settled(connection)
+    if connection.ending is not None:
+        await connection.quiet()
     bound = bind(connection, params)
     key = (sql, bound[1])
     seen = connection.prepared.get(key)
@@ -105,7 +105,7 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
 
 async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
     """Run several statements in one trip, all or nothing. An error has the text of the one that failed."""
-    await settled(connection)
+    await connection.quiet()
     bound: list[tuple[Key, Bound]] = []
     results: list[PGresult] = []
     decoded: list[Result] = []
@@ -137,7 +137,7 @@ async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence
 
 async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
     """Run one statement for each row in one trip, all or nothing; return the rows affected."""
-    await settled(connection)
+    await connection.quiet()
     bound = _alike(_bind_rows(connection, rows))
     if not bound:
         return 0
@@ -184,7 +184,7 @@ async def script(connection: Connection, sql: str) -> None:
     """Run a text of several statements; all or nothing unless it has transaction statements of its own."""
     if "\0" in sql:
         raise QueryError("the script has a NUL character in it")
-    await settled(connection)
+    await connection.quiet()
     use(connection)
     connection.marks |= SESSION
     begin, connection.pending = connection.pending, None
@@ -275,18 +275,13 @@ def freeing(connection: Connection) -> list[Command]:
     if not names:
         return []
     if not HAS_CLOSE:
-        text = _DEALLOCATE % b",".join(names)
-        return [(partial(pgconn.send_query_params, text, None), partial(prepared.freed, names), False)]
+        ours = deallocate(b"name OPERATOR(pg_catalog.=) ANY ('{%b}')" % b",".join(names))
+        return [(partial(pgconn.send_query_params, ours, None), partial(prepared.freed, names), False)]
     return [(partial(pgconn.send_close_prepared, name), partial(prepared.freed, (name,)), False) for name in names]
 
 
 HAS_CLOSE = capabilities.has_send_close_prepared()
-# For libpq before 17, which cannot close one by the protocol.
-_DEALLOCATE = (
-    b"DO $$DECLARE n text; BEGIN FOR n IN SELECT name FROM pg_catalog.pg_prepared_statements "
-    b"WHERE name OPERATOR(pg_catalog.=) ANY ('{%b}') "
-    b"LOOP EXECUTE pg_catalog.format('DEALLOCATE %%I', n); END LOOP; END$$"
-)
+"""libpq before 17 cannot close one by the protocol."""
 
 
 async def _unless_stale(connection: Connection, run: Callable[[], Awaitable[T]]) -> T:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import capabilities, pq
 
 from dbcore.driver import Result
-from dbcore_postgres.cancelling import abandon, settled
+from dbcore_postgres.cancelling import abandon
 from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection, use
 from dbcore_postgres.prepared import Seen
 from dbcore_postgres.results import columns_of, rows_of
@@ -30,7 +30,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     Closed before its end, it stops the statement at the server. Inside of a transaction that would doom the
     transaction, so a savepoint is set there first: one trip before the stream, and one after it.
     """
-    await settled(connection)
+    await connection.quiet()
     values, types, formats = bind(connection, params)
     seen = Seen(sql)
     use(connection)

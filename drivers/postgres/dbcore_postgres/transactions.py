@@ -6,7 +6,6 @@ import psycopg
 
 from dbcore.driver import Isolation
 from dbcore.errors import DbConnectionError, TransactionError, UsageError
-from dbcore_postgres.cancelling import settled
 from dbcore_postgres.connection import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, OK, Connection
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.wire import simple
@@ -26,8 +25,8 @@ async def begin(connection: Connection, isolation: Isolation | None, read_only: 
 
     Raises `UsageError` in a transaction that a BEGIN sent as text has opened: the server would make one of the two.
     """
-    if connection.cleaning is not None:
-        await settled(connection)
+    if connection.ending is not None:
+        await connection.quiet()
     if connection.pgconn.transaction_status in (IN_TRANSACTION, IN_ERROR):
         raise UsageError(
             "a transaction is open already, by a BEGIN that was sent as text; end it by COMMIT or ROLLBACK first, "
@@ -43,8 +42,8 @@ async def commit(connection: Connection) -> None:
 
     A connection that is lost meanwhile is a `DbConnectionError` with `outcome_unknown`.
     """
-    if connection.cleaning is not None:
-        await settled(connection)
+    if connection.ending is not None:
+        await connection.quiet()
     if connection.pending is not None:
         _over(connection)
         return
@@ -78,7 +77,7 @@ async def _commit(connection: Connection) -> None:
     finally:
         connection.committing = False
         # Cancelled before the server came to it, the COMMIT may have left a transaction to roll back.
-        if connection.cleaning is None and connection.pgconn.transaction_status not in (IN_TRANSACTION, IN_ERROR):
+        if connection.ending is None and connection.pgconn.transaction_status not in (IN_TRANSACTION, IN_ERROR):
             _over(connection)
     if results[-1].command_status != b"COMMIT":
         raise TransactionError("the server rolled the transaction back in place of committing it")
@@ -86,7 +85,7 @@ async def _commit(connection: Connection) -> None:
 
 async def rollback(connection: Connection) -> None:
     """Roll back what `begin` began. Harmless without that, and with a connection that is lost: nothing is left then."""
-    await settled(connection)
+    await connection.quiet()
     sent = connection.block and connection.pending is None
     try:
         if sent and connection.pgconn.status == OK and connection.pgconn.transaction_status != IDLE:

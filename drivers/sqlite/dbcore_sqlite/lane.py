@@ -16,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from dbcore.errors import PoolDeadlock, PoolTimeout
+from dbcore.loops import current_task
 from dbcore.pool import Release
 from dbcore.refusals import stopped
 from dbcore.stats import Holder, Stats
@@ -167,7 +168,7 @@ class Lane:
             return True
         if self.line.enter_now():
             self.owner = connection
-            self.task = asyncio.current_task(connection.loop)
+            self.task = current_task(connection.loop)
             return True
         return False
 
@@ -235,7 +236,7 @@ class Gate:
         A task that has been let in already passes at once, for it could only wait for itself here.
         """
         loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        task = current_task(loop)
         self._lane.refuse_own(task)
         if task is None or task in self._lane.admitted:
             return _no_release

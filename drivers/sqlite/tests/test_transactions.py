@@ -242,7 +242,7 @@ async def test_a_commit_that_was_dropped_before_the_worker_came_to_it_has_done_n
             await asyncio.sleep(0)
         connection.abort()
         while not connection.job.cancelled:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         go_on.set()
         await busy_work
         with pytest.raises(DbConnectionError) as caught:
