@@ -10,6 +10,8 @@ async with db.open("db.toml") as database:
 ```
 """
 
+from dbcore import driver as driver
+from dbcore import events as events
 from dbcore.config import Config, PoolSettings, Settings
 from dbcore.connection import Connection
 from dbcore.database import Database

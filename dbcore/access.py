@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from dbcore import refusals
 from dbcore.config import Config
@@ -147,6 +147,7 @@ class Access(Generic[C]):
         self.refuse_other_loops()
 
     def refuse_other_loops(self) -> None:
+        """Raise `UsageError` in another loop than the one it was started in. A forked child has none in common."""
         if self.loop is not None and self.pid == os.getpid() and asyncio.get_running_loop() is not self.loop:
             raise self.own(refusals.wrong_loop(self.name, self.loop))
 
@@ -176,9 +177,7 @@ class Access(Generic[C]):
                 self._finished(started, sql, error)
             raise
         if observe is not None and result is not UNDONE:
-            count = result.count if isinstance(result, Result) else result
-            returned = len(result.rows) if isinstance(result, Result) else 0
-            self._finished(started, sql, None, count if isinstance(count, int) else 0, returned)
+            self._finished(started, sql, None, *_counted(result))
         return result
 
     def check_timeout(self, timeout: float) -> None:
@@ -271,3 +270,13 @@ class Access(Generic[C]):
 
     def emit(self, kind: Callable[..., Event], **facts: object) -> None:
         announce(self.observe, log, self.name, kind, facts)
+
+
+def _counted(result: object) -> tuple[int, int]:
+    """How many rows an operation of the driver returned or changed, and how many it returned."""
+    if isinstance(result, Result):
+        return result.count, len(result.rows)
+    if isinstance(result, list):  # of a batch
+        each = [_counted(one) for one in cast("list[object]", result)]
+        return sum(count for count, _ in each), sum(returned for _, returned in each)
+    return (result if isinstance(result, int) else 0), 0

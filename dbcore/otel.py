@@ -64,9 +64,10 @@ class Telemetry:
     """Turns events into spans and metrics: give it to `db.open` as `observe`, and what that returns to `attach`.
 
     One serves any number of databases; their names must differ, for they tell the pools apart. Without providers it
-    uses the global ones, also those that are set later. `query_text=False` keeps the text of statements out of the
-    spans: parameters are never in them, but what was written into the text itself is. `summarize` makes of a text the
-    `db.query.summary`, which names the span and splits the metric: few different ones, please, and no values.
+    uses the global ones, also those that are set later. `query_text=False` keeps the texts of statements and of
+    errors out of the spans: parameters are in neither, but what was written into the text itself is in the one, and
+    what a server quotes of it may be in the other. `summarize` makes of a text the `db.query.summary`, which names the
+    span and splits the metric: few different ones, please, and no values.
     """
 
     def __init__(
@@ -149,8 +150,10 @@ class Telemetry:
             span.set_attribute("db.response.returned_rows", event.returned)
         else:
             span.set_attributes(failure)
-            # Only of our own errors it is certain that the text holds no values. No traceback: its causes hold them.
-            span.set_status(Status(StatusCode.ERROR, str(event.error) if isinstance(event.error, DbError) else None))
+            # Only texts of our own errors, and no traceback: other texts, and the causes, hold values. A server's words
+            # that are shown in ours may quote the statement, so they go where its text goes.
+            shown = self._query_text and isinstance(event.error, DbError)
+            span.set_status(Status(StatusCode.ERROR, str(event.error) if shown else None))
         span.end(ended)
 
     # -- gauges --------------------------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Collection
 from types import CodeType, FrameType
+from typing import Any
 
 __all__ = ["describe", "frame_at", "outside"]
 
@@ -25,8 +27,17 @@ def outside(packages: Collection[str] = ("dbcore",)) -> int:
     return depth
 
 
-def describe(code: CodeType, instruction: int) -> str:
-    """Say where an instruction is: `file:line in function`. Taken are `frame.f_code` and `frame.f_lasti`."""
+_ASYNCIO = asyncio.run.__code__.co_filename.removesuffix("runners.py")
+
+
+def describe(code: CodeType, instruction: int, task: asyncio.Task[Any] | None = None) -> str:
+    """Say where an instruction is: `file:line in function`. Taken are `frame.f_code` and `frame.f_lasti`.
+
+    A call that was made a task by itself, for `gather` say, has only the event loop above it. With its `task` the call
+    is named.
+    """
+    if task is not None and code.co_filename.startswith(_ASYNCIO):
+        return f"a call of {getattr(task.get_coro(), '__name__', '(unknown)')} that is a task by itself"
     line = code.co_firstlineno
     for start, end, number in code.co_lines():
         if start <= instruction < end and number is not None:

@@ -299,9 +299,7 @@ class Querying(ABC, Generic[C]):
     def _not_one(self, sql: str, result: Result) -> QueryError:
         if not result.rows:
             return self._access.own(NotFound("the statement gave no row where exactly one was asked for"), sql)
-        message = (
-            f"the statement gave {len(result.rows)} rows where at most one was asked for; add a LIMIT or use fetch_all"
-        )
+        message = f"the statement gave {len(result.rows)} rows where one was asked for; add a LIMIT or use fetch_all"
         return self._access.own(TooManyRows(message), sql)
 
 

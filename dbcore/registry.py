@@ -145,9 +145,13 @@ class Registry:
         if name in offered:
             return f"Install it: {_pip(name)}."
         here = f"Installed: {listed(known)}."
-        before_plus = name.partition("+")[0]  # as other libraries name a driver in a URL
+        before_plus, _, after_plus = name.partition("+")  # as other libraries name a driver in a URL
+        if after_plus in offered:
+            return f"Install it: {_pip(after_plus)}. {here}"
         if meant := before_plus if before_plus in known else alike(name, known):
             return f"Did you mean {meant!r}? {here}"
+        if meant := alike(before_plus, offered):
+            return f"Did you mean {meant!r}? Install it: {_pip(meant)}. {here}"
         return f"{here} Drivers that dbcore offers beside them: {listed(map(_pip, offered))}." if offered else here
 
 

@@ -69,7 +69,7 @@ class Holder:
     task: str
     """Name of the task that checked the connection out; `(a task that has ended)`, or empty where there was none."""
     site: str
-    """`file:line in function` of the checkout."""
+    """`file:line in function` of the checkout; the name of the call, where that is a task by itself."""
     held_for: float
     """Seconds since the checkout."""
     in_transaction: bool

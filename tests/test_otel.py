@@ -217,6 +217,20 @@ async def test_the_text_of_statements_can_be_kept_out() -> None:
     assert "a secret" not in span.to_json()
 
 
+async def test_what_a_server_says_is_kept_out_with_the_text_that_it_may_quote() -> None:
+    def answer(sql: str, params: object) -> Result:
+        raise db.QueryError('relation "a secret" does not exist', sqlstate="42P01")
+
+    for query_text in (True, False):
+        sdk = Sdk()
+        async with scripted(sdk.telemetry(query_text=query_text), answer) as database:
+            with pytest.raises(db.QueryError):
+                await database.execute("SELECT $1::text::regclass", ["a secret"])
+        (span,) = sdk.spans()
+        assert ("a secret" in span.to_json()) is query_text
+        assert (span.attributes or {})["error.type"] == "42P01"
+
+
 async def test_the_caller_can_summarize() -> None:
     sdk = Sdk()
     async with scripted(sdk.telemetry(summarize=str.lower)) as database:

@@ -290,6 +290,17 @@ def test_an_extra_that_dbcore_declares_and_that_is_not_installed_is_offered(site
     assert other.endswith('Drivers that dbcore offers beside them: pip install "dbcore[absent]".')
 
 
+def test_the_extra_is_found_by_what_is_nearly_its_name(site: Site) -> None:
+    Extras.declare(site)
+    by_other_name, by_library = site.run("""
+        print(problem(lambda: load("absentsql://h")))
+        print(problem(lambda: load("other+absent://h")))
+    """).splitlines()
+    install = 'Install it: pip install "dbcore[absent]". Installed: '
+    assert f"Did you mean 'absent'? {install}" in by_other_name
+    assert install in by_library
+
+
 @pytest.mark.parametrize("name", ["cli", "heere", "mysql", "here+asyncpg", "dbcore-absent2"])
 def test_no_package_is_made_up(site: Site, name: str) -> None:
     Extras.declare(site)

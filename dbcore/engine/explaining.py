@@ -23,7 +23,7 @@ SHOWN = 3
 
 def site(slot: Slot[Any]) -> str:
     """Where the connection was checked out."""
-    return "(unknown place)" if slot.code is None else describe(slot.code, slot.instruction)
+    return "(unknown place)" if slot.code is None else describe(slot.code, slot.instruction, task_of(slot))
 
 
 def task_of(slot: Slot[Any]) -> asyncio.Task[Any] | None:

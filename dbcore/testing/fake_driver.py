@@ -176,6 +176,8 @@ class FakeDriver:
     async def _line_for(self, connection: FakeConnection, sql: str, params: Sequence[Any], *, many: bool) -> Result:
         line = self._lines.find(sql, params, many=many)
         if line is None:
+            if connection.broken:
+                await self._script.run_query(connection)  # it comes to no script, for its connection is lost
             error = self._lines.unexpected(sql, params)
             self.unexpected.append(error)
             raise error

@@ -251,4 +251,4 @@ def _give_up(future: asyncio.Future[None]) -> None:
 def _site() -> str:
     """The place outside of this library that asks."""
     frame = frame_at(outside())
-    return describe(frame.f_code, frame.f_lasti)
+    return describe(frame.f_code, frame.f_lasti, asyncio.current_task())

@@ -76,6 +76,15 @@ async def test_a_failed_batch_names_the_statement_that_failed_as_it_was_written(
         assert formless.value.sql == named
 
 
+async def test_the_event_of_a_batch_counts_the_rows_of_all_its_statements(place: Place) -> None:
+    events: list[Event] = []
+    async with place.items(observe=events.append) as database:
+        two = "SELECT id FROM items UNION ALL SELECT 5"
+        await database.batch([(INSERT, [1, "a"]), (two, ()), ("UPDATE items SET name = 'b'", ())])
+        (finished,) = [event for event in events if isinstance(event, StatementFinished) and event.sql == ""]
+        assert (finished.count, finished.returned, finished.error) == (4, 2, None)
+
+
 async def test_a_batch_whose_commit_fails_blames_no_statement(place: Place) -> None:
     deferred = "INTEGER REFERENCES items (id) DEFERRABLE INITIALLY DEFERRED"
     async with place.items() as database:

@@ -197,6 +197,15 @@ async def test_holders_are_named_with_task_place_and_age_longest_first() -> None
 
 
 @virtual
+async def test_a_call_that_is_a_task_by_itself_is_named_for_no_line_of_anybody_made_it() -> None:
+    async with scripted_pool(max_size=1) as pool:
+        _, release = await asyncio.ensure_future(pool.checkout())
+        (holder,) = pool.holders()
+        assert holder.site in ("a call of checkout that is a task by itself", "(a task that has ended)")
+        release()
+
+
+@virtual
 async def test_a_connection_held_for_too_long_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     """Laws: L9, F12."""
     events: list[Event] = []

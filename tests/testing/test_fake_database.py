@@ -255,6 +255,16 @@ async def test_a_database_that_is_away_comes_back() -> None:
                 await database.fetch_value("SELECT 1")
 
 
+@virtual
+async def test_a_statement_needs_no_line_where_the_database_is_away() -> None:
+    async with FakeDatabase(pool={"checkout_timeout": 5}) as database:
+        with database.unreachable():
+            for _ in range(3):
+                with pytest.raises((db.DbConnectionError, db.PoolTimeout)):
+                    await database.fetch_value("SELECT 1")
+        database.assert_done()
+
+
 # -- transactions ------------------------------------------------------------------------------------------------------
 
 

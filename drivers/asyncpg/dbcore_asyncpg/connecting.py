@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 
 import asyncpg
@@ -21,8 +22,8 @@ _UNKNOWN_SETTING = frozenset({"42704", "22023"})
 """The server does not know, or cannot do, what the start-up settings ask for."""
 _BY_ROLE = frozenset({"standby", "read-only", "prefer-standby"})
 
+_IS_IT_THERE = "is a server running at that address, and does it listen there?"
 _CURES = {
-    None: "is a server running at that address, and does it listen there?",
     "28000": "look at user, and at the server's pg_hba.conf",
     "28P01": "correct user or password; password_file and credentials count, too",
     "3D000": "create it, or correct the name of the database",
@@ -46,7 +47,7 @@ class Connector:
             connection = await self._connect(settings)
         except TimeoutError as error:
             raise DbConnectionError(
-                f"cannot connect: no answer within {self._timeout:g} s ({_CURES[None]})", retryable=True
+                f"cannot connect: no answer within {self._timeout:g} s ({_IS_IT_THERE})", retryable=True
             ) from error
         except (native.PostgresError, native.InterfaceError, native.InternalClientError, OSError, ValueError) as error:
             raise _error(error) from error
@@ -85,22 +86,29 @@ def _error(error: Exception) -> DbConnectionError:
         text = str(error.args[0])
         if sqlstate == "08P01":
             text += '; if this is a pooler such as PgBouncer, set pooler = "session" or "transaction"'
-        return _told(text, sqlstate, retryable=is_transient(sqlstate))
+        return _told(text, _CURES.get(sqlstate), retryable=is_transient(sqlstate), sqlstate=sqlstate)
     if isinstance(error, native.TargetServerAttributeNotMatched):
         return _told("no server is what target_session_attrs asks for", None, retryable=True)
+    if isinstance(error, socket.gaierror):
+        return _told(
+            error.strerror or "the host is not known",
+            "correct host, or see to it that the name is known here",
+            retryable=True,
+        )
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"the server's certificate is not trusted: {error.verify_message}; look at sslmode and sslrootcert"
         return DbConnectionError(f"cannot connect: {text}")
     if isinstance(error, OSError):
         text = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-        return _told(text, None, retryable=True)
+        # asyncpg has a text for a server that wants no TLS, and no class.
+        cure = "the server is there: look at sslmode" if "SSL" in text else _IS_IT_THERE
+        return _told(text, cure, retryable=True)
     if isinstance(error, native.InterfaceError):
         return DbConnectionError(f"cannot connect: asyncpg refuses the settings: {error.args[0]}")
     return DbConnectionError(f"cannot connect: {type(error).__name__}; see the cause")
 
 
-def _told(text: str, sqlstate: str | None, *, retryable: bool) -> DbConnectionError:
-    cure = _CURES.get(sqlstate)
+def _told(text: str, cure: str | None, *, retryable: bool, sqlstate: str | None = None) -> DbConnectionError:
     return DbConnectionError(
         f"cannot connect: {text}" + (f" ({cure})" if cure else ""), retryable=retryable, sqlstate=sqlstate
     )

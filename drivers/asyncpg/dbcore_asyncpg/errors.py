@@ -38,6 +38,7 @@ STALE = (native.InvalidCachedStatementError, native.InvalidSQLStatementNameError
 
 _ARGUMENT = re.compile(r"query argument \$(\d+)(?: in element #(\d+) )?")
 """Where asyncpg says which parameter it could not encode; the only place that has it."""
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
 
 
 def is_transient(sqlstate: str | None) -> bool:
@@ -106,10 +107,11 @@ def _from_server(error: native.PostgresError) -> DbError:
             columns=() if error.column_name is None else (error.column_name,),
             sqlstate=sqlstate,
         )
+    row = _row(error)
     if sqlstate[:2] in ("22", "23"):
         # The server's words quote the value.
-        return QueryError(f"{_name(error)} ({sqlstate}){_where(error)}", sqlstate=sqlstate)
-    text = str(error.args[0]) if error.args else _name(error)
+        return QueryError(f"{row}{_name(error)} ({sqlstate}){_where(error)}", sqlstate=sqlstate)
+    text = row + (str(error.args[0]) if error.args else _name(error))
     if sqlstate in _CONFLICTS:
         return ConflictError(f"{text}; run_transaction does the whole of it again", retryable=True, sqlstate=sqlstate)
     if sqlstate == "25P02":
@@ -128,7 +130,13 @@ def _constraint_text(error: native.PostgresError) -> str:
     column = f" column {error.column_name!r}" if error.column_name else ""
     constraint = f" constraint {error.constraint_name!r}" if error.constraint_name else ""
     table = f" of table {error.table_name!r}" if error.table_name else ""
-    return f"{_name(error)} ({error.sqlstate}):{constraint}{column}{table}".rstrip(":")
+    return f"{_row(error)}{_name(error)} ({error.sqlstate}):{constraint}{column}{table}".rstrip(":")
+
+
+def _row(error: native.PostgresError) -> str:
+    """The row of a COPY that the server stopped at, to begin a text with. It says so only there, behind values."""
+    found = _COPY_LINE.search(error.context or "")
+    return f"row {found[1]}: " if found else ""
 
 
 def _where(error: native.PostgresError) -> str:

@@ -54,6 +54,16 @@ async def test_the_pool_lends_native_connections_and_a_release_that_is_harmless_
         release_again()
 
 
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [("127.0.0.1:1", "is a server running at that address"), ("no-such-host.invalid", "correct host")],
+)
+async def test_a_connect_that_fails_says_what_to_look_at(address: str, cure: str) -> None:
+    with pytest.raises(db.DbConnectionError, match=cure) as caught:
+        await start_pool(resolve({"url": f"asyncpg://app@{address}/shop"}))
+    assert caught.value.retryable
+
+
 async def test_start_pool_is_all_that_is_needed_without_the_face(postgres_url: str) -> None:
     pool = await start_pool(resolve(url_of(postgres_url)))
     native, release = await pool.checkout(timeout=5)

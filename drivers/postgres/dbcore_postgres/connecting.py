@@ -51,6 +51,8 @@ class _Failure:
     in_tls: bool = False
     """It failed while TLS was being agreed upon."""
     permanent: bool = False
+    cure: str = "is a server running at that address, and does it listen there?"
+    """What to try where there is no code."""
 
 
 class _ConnectFailed(Exception):
@@ -91,7 +93,7 @@ class Connector:
         try:
             attempts = await conninfo_attempts_async(params)
         except (psycopg.OperationalError, OSError) as error:
-            return [_Failure(str(error))]
+            return [_Failure(str(error), cure="correct host, or see to it that the name is known here")]
         timeout = settings.connect_timeout or self._timeout / len(attempts)
         failures: list[_Failure] = []
         for attempt in attempts:
@@ -185,11 +187,12 @@ async def _look_closer(failure: _Failure, settings: PostgresSettings, attempt: d
     finally:
         if writer is not None:
             writer.transport.abort()
-    return replace(failure, permanent=answer in (b"S", b"N"))
+    if answer not in (b"S", b"N"):
+        return failure
+    return replace(failure, permanent=True, cure="the server is there: look at sslmode and sslrootcert")
 
 
 _CURES = {
-    None: "is a server running at that address, and does it listen there?",
     "28000": "look at user, and at the server's pg_hba.conf",
     "28P01": "correct user or password; password_file and credentials count, too",
     "3D000": "create it, or correct the name of the database",
@@ -205,6 +208,6 @@ def _error(failures: list[_Failure]) -> DbConnectionError:
     text = "; ".join(dict.fromkeys(failure.text for failure in failures))
     if any(failure.sqlstate == "08P01" for failure in failures):
         text += '; if this is a pooler such as PgBouncer, set pooler = "session" or "transaction"'
-    cure = _CURES.get(first.sqlstate)
+    cure = first.cure if first.sqlstate is None else _CURES.get(first.sqlstate)
     text = f"cannot connect: {text}" + (f" ({cure})" if cure else "")
     return DbConnectionError(text, retryable=retryable, sqlstate=first.sqlstate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import psycopg
@@ -57,6 +58,7 @@ _CURES = {
 _STALE_PLAN = "RevalidateCachedQuery"
 """The function of the server that finds the result of a prepared statement changed by DDL; a name of its source code,
 which is not translated. Its SQLSTATE (0A000) has many other meanings."""
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
 
 
 class LostInTransaction(psycopg.OperationalError):
@@ -126,10 +128,11 @@ def _from_server(error: psycopg.Error, sqlstate: str) -> DbError:
             columns=() if diag.column_name is None else (diag.column_name,),
             sqlstate=sqlstate,
         )
+    row = _row(error)
     if sqlstate[:2] in ("22", "23"):
         # The server's words quote the value.
-        return QueryError(f"{_name(sqlstate)} ({sqlstate}){_where(error)}{_cure(sqlstate)}", sqlstate=sqlstate)
-    text = f"{diag.message_primary or _name(sqlstate)}{_cure(sqlstate)}"
+        return QueryError(f"{row}{_name(sqlstate)} ({sqlstate}){_where(error)}{_cure(sqlstate)}", sqlstate=sqlstate)
+    text = f"{row}{diag.message_primary or _name(sqlstate)}{_cure(sqlstate)}"
     if sqlstate in _CONFLICTS:
         return ConflictError(f"{text}; run_transaction does the whole of it again", retryable=True, sqlstate=sqlstate)
     if sqlstate == "25P02":
@@ -149,7 +152,13 @@ def _constraint_text(error: psycopg.Error, sqlstate: str) -> str:
     column = f" column {diag.column_name!r}" if diag.column_name else ""
     constraint = f" constraint {diag.constraint_name!r}" if diag.constraint_name else ""
     table = f" of table {diag.table_name!r}" if diag.table_name else ""
-    return f"{_name(sqlstate)} ({sqlstate}):{constraint}{column}{table}".rstrip(":")
+    return f"{_row(error)}{_name(sqlstate)} ({sqlstate}):{constraint}{column}{table}".rstrip(":")
+
+
+def _row(error: psycopg.Error) -> str:
+    """The row of a COPY that the server stopped at, to begin a text with. It says so only there, behind values."""
+    found = _COPY_LINE.search(error.diag.context or "")
+    return f"row {found[1]}: " if found else ""
 
 
 def _where(error: psycopg.Error) -> str:

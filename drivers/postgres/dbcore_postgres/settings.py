@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dbcore.config import Settings
+from dbcore.config.urls import split_url
 from dbcore.events import Endpoint
 
 __all__ = ["Pooler", "PostgresSettings", "conninfo", "endpoint", "from_url", "startup_options"]
@@ -193,6 +194,8 @@ def from_url(url: str) -> Mapping[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     address, _, query = url.partition("?")
+    # libpq would end the password at the first '@' of several, and show the rest of it as a host.
+    address = address.replace("@", "%40", max(split_url(url).authority.count("@") - 1, 0))
     try:
         found: dict[str, Any] = {key: value for key, value in conninfo_to_dict(address).items() if value is not None}
     except ProgrammingError:

@@ -45,6 +45,7 @@ async def test_a_server_without_tls_is_permanent_where_tls_is_wanted(postgres_ur
     error = await refusal(postgres_url, sslmode=mode)
     assert not error.retryable
     assert "SSL" in str(error)
+    assert "look at sslmode" in str(error)
 
 
 async def test_a_server_that_hangs_up_in_the_handshake_may_come_back(postgres_url: str) -> None:
@@ -52,9 +53,13 @@ async def test_a_server_that_hangs_up_in_the_handshake_may_come_back(postgres_ur
         assert (await refusal(changed(postgres_url, port=port), sslmode="require")).retryable
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
-async def test_a_server_that_is_away_may_come_back(postgres_url: str, host: str) -> None:
-    assert (await refusal(changed(postgres_url, host=host, port=1))).retryable
+@pytest.mark.parametrize(
+    ("host", "cure"), [("127.0.0.1", "is a server running at that address"), ("no-such-host.invalid", "correct host")]
+)
+async def test_a_server_that_is_away_may_come_back(postgres_url: str, host: str, cure: str) -> None:
+    error = await refusal(changed(postgres_url, host=host, port=1))
+    assert error.retryable
+    assert cure in str(error)
 
 
 async def test_too_many_clients_may_pass() -> None:

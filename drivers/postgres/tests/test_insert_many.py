@@ -189,6 +189,7 @@ async def test_a_constraint_refuses_all_of_it(postgres_url: str) -> None:
         error = await failure(insert_many(connection, ("things",), ["n"], [(n % 1999,) for n in range(2000)]))
         assert isinstance(error, ConstraintError)
         assert error.constraint == "once"
+        assert str(error).startswith("row 2000: unique violation")
         assert await rows(connection, "SELECT count(*) FROM things") == [(0,)]
 
 

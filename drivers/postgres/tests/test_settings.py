@@ -30,6 +30,7 @@ def test_every_option_of_libpq_is_a_key() -> None:
         ("postgresql:///shop?host=/run/postgresql", {"host": "/run/postgresql", "database": "shop"}),
         ("postgresql://%2Frun%2Fpostgresql/shop", {"host": "/run/postgresql"}),
         ("postgresql://[::1]:5433/shop", {"host": "::1", "port": "5433"}),
+        ("postgresql://app:s3@cr@et@db,c/shop", {"user": "app", "password": "s3@cr@et", "host": "db,c"}),
         (
             BASE + "?pooler=session&options=-c%20search_path%3Dapp",
             {"pooler": "session", "options": "-c search_path=app"},

@@ -194,8 +194,8 @@ class Lane:
         if task is not None and self.task is task:
             what = "without WAL there is one user at a time" if self.everything else "SQLite has one writer at a time"
             raise PoolDeadlock(
-                f"pool {self.line.name!r}: task {task.get_name()!r} waits for itself: it has a transaction open on "
-                f"another connection, and {what}. Use that connection for this too, or end its transaction first."
+                f"pool {self.line.name!r}: task {task.get_name()!r} waits for itself: it has a transaction or a "
+                f"stream open on another connection, and {what}. End that first, or do this inside of the transaction."
             )
 
     def dismiss(self, task: asyncio.Task[Any] | None) -> None:
