@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from dbcore.driver import Isolation, Result
 from dbcore.errors import UsageError
-from dbcore.loan import BEFORE, UNUSED, Loan
+from dbcore.loan import BEFORE, UNUSED, WAITING, Loan
 from dbcore.places import frame_at
 from dbcore.querying import Querying
 from dbcore.transaction import Transaction
@@ -40,9 +40,14 @@ class Connection(Loan[C], Querying[C], Generic[C]):
         access = self._access
         try:  # as `Access.take`, less what an empty checkout has no use for
             if not access.try_lend(self, 2):
+                self.lent = WAITING  # as in `Loan._take`
                 await access.lend(self, self._timeout, 2)
-        except Exception as error:
-            access.fail_to_connect(error)
+        except BaseException as error:
+            if self.lent is WAITING:
+                self.lent = BEFORE
+            if isinstance(error, Exception):
+                access.fail_to_connect(error)
+            raise
         return self
 
     async def __aexit__(

@@ -60,7 +60,7 @@ class Database(Querying[Any]):
         self._trips: Trips[Any] | None = None
         self._warned = False
         self._starting: asyncio.Future[None] | None = None
-        self._start_pool: asyncio.Future[Any] | None = None
+        self._opening: asyncio.Task[Pool[Any]] | None = None
         frame = frame_at(outside())
         self._opened_at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
@@ -70,7 +70,8 @@ class Database(Querying[Any]):
         """Open `min_size` connections, or raise the reason why not; what `startup` says decides how strictly.
 
         Harmless when called again, also by several tasks at once; after a failure it may be called again. Cancelled,
-        it leaves nothing behind. Raises `PoolClosed` when it is stopped meanwhile.
+        it leaves nothing behind; cancelled again, it leaves that to a task, for which `stop` waits. Raises `PoolClosed`
+        when it is stopped meanwhile.
         """
         while self._access.pool is None or self._access.stopped:
             if self._access.stopped:
@@ -79,39 +80,54 @@ class Database(Querying[Any]):
                 await self._start()
             else:
                 await asyncio.wait([self._starting])
+        self._access.refuse_other_loops()
 
     async def _start(self) -> None:
         access = self._access
         loop = asyncio.get_running_loop()
+        share = access.driver.share
+        sharing = share(access.config) if share is not None and access.config.share_trips else None
         self._starting = loop.create_future()
+        # A task of its own: `stop` ends it and not the caller, and a caller that is cancelled twice leaves it be.
+        self._opening = opening = loop.create_task(self._open_pool())
         try:
-            share = access.driver.share
-            sharing = share(access.config) if share is not None and access.config.share_trips else None
-            # A task of its own, so that `stop` can end it and not the caller.
-            self._start_pool = asyncio.ensure_future(access.driver.start_pool(access.config))
-            pool = await self._start_pool
+            pool = await asyncio.shield(opening)
+            if access.stopped:  # meanwhile, by somebody else
+                raise asyncio.CancelledError  # noqa: TRY301  # as if that had come in time
         except asyncio.CancelledError:
-            made = self._start_pool
-            if made is not None and made.done() and not made.cancelled() and made.exception() is None:
-                await made.result().stop()  # it was ready in this very turn
+            await asyncio.shield(access.spawn(self._call_off(opening)))
             task = asyncio.current_task()
             if access.stopped and task is not None and not task.cancelling():
                 raise access.closed() from None
             raise
         except Exception as error:
+            self._start_is_over()
             access.fail_to_connect(error)
-        else:
-            if access.stopped:  # meanwhile, by somebody else: the next look at it says so
-                await pool.stop()
-                return
-            ops = _ops(pool)
-            access.opened(ops, loop)
-            self._raw = self._raw_ops(ops)
-            self._trips = Trips(access, sharing, loop)
-            _started.add(self)
+        ops = _ops(pool)
+        access.opened(ops, loop)
+        self._raw = self._raw_ops(ops)
+        self._trips = Trips(access, sharing, loop)
+        _started.add(self)
+        self._start_is_over()
+
+    async def _open_pool(self) -> Pool[Any]:
+        return await self._access.driver.start_pool(self._access.config)
+
+    async def _call_off(self, opening: asyncio.Task[Pool[Any]]) -> None:
+        """End a start; a pool that is ready all the same is stopped."""
+        try:
+            if not opening.cancelling():  # once: it has things to put away
+                opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
+                await opening.result().stop()
         finally:
+            self._start_is_over()
+
+    def _start_is_over(self) -> None:
+        if self._starting is not None:
             self._starting.set_result(None)
-            self._starting = self._start_pool = None
+        self._starting = self._opening = None
 
     async def stop(self) -> None:
         """Stop for good: refuse, fail those who wait with `PoolClosed`, wait for holders up to `stop_timeout`.
@@ -124,8 +140,8 @@ class Database(Querying[Any]):
         access.stopped = True
         _started.discard(self)
         if self._starting is not None:  # it will stop what it has started
-            if self._start_pool is not None:
-                self._start_pool.cancel()
+            if self._opening is not None and not self._opening.cancelling():
+                self._opening.cancel()
             await asyncio.wait([self._starting])
         if access.pool is not None:
             try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from dbcore.stats import Holder, Stats
@@ -40,11 +40,13 @@ __all__ = [
     "twin",
 ]
 
+E = TypeVar("E", bound=BaseException)
+
 ConstraintKind = Literal["unique", "foreign_key", "not_null", "check", "exclusion"]
 TimeoutReason = Literal["exhausted", "connecting", "connect_failing", "writers"]
 
 
-def twin(error: BaseException) -> BaseException:
+def twin(error: E) -> E:
     """Return a copy of an error for one more task: an instance that several tasks raise collects all their tracebacks.
 
     A class whose constructor takes other arguments than it passes on cannot be copied; its constructor is left out.

@@ -6,6 +6,7 @@ goes no further. Without one, none of these is ever made.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -176,5 +177,5 @@ def announce(
     if observe is not None:
         try:
             observe(kind(pool=pool, **facts))
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # nobody is cancelled here: it comes out of something it has asked
             log.exception("pool %s: observe raised; all else goes on", pool)

@@ -3,6 +3,10 @@
 `Connection` is one, with a public face; `Transaction` and `Stream` work on one.
 """
 
+# Members with an underscore are for inside the library; this file is inside.
+# ruff: noqa: SLF001
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -10,12 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dbcore import refusals
 from dbcore.access import Access
 from dbcore.driver import Result
-from dbcore.errors import UsageError
+from dbcore.errors import DbError, UsageError, twin
 from dbcore.loops import current_task
 from dbcore.places import describe, outside
-from dbcore.pool import Hold, NotLent, Release
+from dbcore.pool import FORKED, Hold, NotLent, Release
 
 if TYPE_CHECKING:
     from dbcore.transaction import Transaction
@@ -36,7 +41,8 @@ class _Released(NotLent):
         self.instruction = instruction
 
 
-BEFORE, UNUSED = NotLent(), NotLent()
+BEFORE, WAITING, UNUSED = NotLent(), NotLent(), NotLent()
+"""Where a hold stands that has no connection; one that was released after use has the place in its stead."""
 
 
 class Loan(Hold[C], Generic[C]):
@@ -69,7 +75,12 @@ class Loan(Hold[C], Generic[C]):
         if self.lent is not BEFORE:
             raise self._taken_twice()
         self._gate = None
-        self._gate = await self._access.take(self, timeout, outside() + 1, writing=writing)
+        self.lent = WAITING  # or two tasks could wait with the same object, and the first one's connection be lost
+        try:
+            self._gate = await self._access.take(self, timeout, outside() + 1, writing=writing)
+        finally:
+            if self.lent is WAITING:
+                self.lent = BEFORE
 
     def _let_go(self, frame: FrameType) -> None:
         """Undo `_take`."""
@@ -90,7 +101,11 @@ class Loan(Hold[C], Generic[C]):
     def _state(self) -> str:
         if not isinstance(self.lent, NotLent):
             return "in use"
-        return "not taken yet" if self.lent is BEFORE else "released"
+        return "not taken yet" if self.lent in (BEFORE, WAITING) else "released"
+
+    def _cut_off(self, place: NotLent) -> None:
+        super()._cut_off(place)
+        self._native = None
 
     # -- use -----------------------------------------------------------------------------------------------------------
 
@@ -115,7 +130,9 @@ class Loan(Hold[C], Generic[C]):
             raise self._misuse()
         if timeout is not None:
             access.check_timeout(timeout)
-        self._busy = current_task(access.loop)
+        task = self._busy = current_task(access.loop)
+        if task is None:
+            access.refuse_other_loops()
         try:
             return await access.run(access.query(native, text, values), sql, timeout)
         except Exception as error:
@@ -133,7 +150,9 @@ class Loan(Hold[C], Generic[C]):
             raise self._misuse()
         if timeout is not None:
             access.check_timeout(timeout)
-        self._busy = current_task(access.loop)
+        task = self._busy = current_task(access.loop)
+        if task is None:
+            access.refuse_other_loops()
         try:
             return await access.run(operation(native), sql, timeout)
         except Exception as error:
@@ -145,14 +164,16 @@ class Loan(Hold[C], Generic[C]):
         message = "a connection is taken by one `async with`, once; call database.connection() for another one"
         return self._access.own(UsageError(message))
 
-    def _misuse(self) -> UsageError:
+    def _misuse(self) -> DbError:
         """The error for a use that is refused now, with the reason and the cure."""
         if isinstance(self.lent, _Released):
             place = describe(self.lent.code, self.lent.instruction)
             message = f"this connection was released at {place}; use it inside its `async with` block"
         elif self.lent is UNUSED:
             message = "this connection was released at the end of its block; use it inside its `async with` block"
-        elif self.lent is BEFORE:
+        elif self.lent is FORKED:
+            return self._access.own(refusals.forked(self._access.name))
+        elif self.lent in (BEFORE, WAITING):
             message = "this connection was not taken yet: `async with database.connection() as connection:`"
         elif self._busy is not None:
             task = asyncio.current_task()
@@ -161,5 +182,8 @@ class Loan(Hold[C], Generic[C]):
                 "is running a statement; give each task a connection of its own"
             )
         else:
+            for level in self._levels:
+                if level._lost_by is not None:  # as a savepoint was rolled back
+                    return twin(level._lost_by)
             message = f"this connection takes no statement now: {self._refusing}"
         return self._access.own(UsageError(message))

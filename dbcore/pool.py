@@ -51,6 +51,10 @@ class NotLent:
     state = None
 
 
+FORKED = NotLent()
+"""What a `Hold` of the parent process has in a forked child: the connection is the parent's."""
+
+
 class Hold(Generic[C]):
     """One checkout from its holder's side, for those who are lent to by a `Lender`.
 
@@ -63,6 +67,10 @@ class Hold(Generic[C]):
     """What was lent, with the native connection as its `connection`; a `NotLent` while there is none."""
     task: Any
     """The task that took it, or a weak reference to it. Set by the pool."""
+
+    def _cut_off(self, place: NotLent) -> None:
+        """Take away what was lent, without giving it back to the pool."""
+        self.lent = place
 
 
 @dataclass(frozen=True, slots=True)

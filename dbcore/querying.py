@@ -11,7 +11,7 @@ from dbcore.access import Access
 from dbcore.driver import Result
 from dbcore.errors import DbError, NotFound, QueryError, TooManyRows
 from dbcore.loan import Loan
-from dbcore.statements import Params, Row, Statement, decoder
+from dbcore.statements import Params, Row, Statement, decoder, transaction_word
 from dbcore.stream import Stream
 
 __all__ = ["Querying"]
@@ -154,10 +154,11 @@ class Querying(ABC, Generic[C]):
         They go to the database together, not one by one. Inside a transaction a failure dooms that transaction.
         """
         statement = self._compile(sql)
+        self._refuse_apart(sql)
         bound: list[tuple[str, Sequence[Any]]] = []
         for row in rows:
             try:
-                bound.append(statement.bind(row))
+                bound.append(_kept(*statement.bind(row)))
             except QueryError as error:
                 raise self._access.own(QueryError(f"row {len(bound) + 1}: {error}"), sql) from None
         if not bound:
@@ -184,7 +185,8 @@ class Querying(ABC, Generic[C]):
             if type(pair) not in (tuple, list) or len(pair) != 2:
                 message = f"item {len(bound) + 1} of the batch is no pair of a text and its parameters: (sql, params)"
                 raise self._access.own(QueryError(message))
-            bound.append(self._bind(pair[0], pair[1]))
+            bound.append(_kept(*self._bind(pair[0], pair[1])))
+            self._refuse_apart(pair[0])
             written.setdefault(bound[-1][0], pair[0])
         if not bound:
             return []
@@ -289,6 +291,13 @@ class Querying(ABC, Generic[C]):
         except QueryError as error:
             raise self._access.own(error, sql) from None
 
+    def _refuse_apart(self, sql: str) -> None:
+        """Refuse what would cut in two what is all or nothing."""
+        word = transaction_word(sql, self._access.driver.syntax)
+        if word:
+            message = f"{word} has no place where all is done or nothing; use transaction(), or run a script"
+            raise self._access.own(QueryError(message), sql)
+
     def _decoded(self, sql: str, into: Any, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:
             return decoder(into, columns)(rows)
@@ -301,6 +310,11 @@ class Querying(ABC, Generic[C]):
             return self._access.own(NotFound("the statement gave no row where exactly one was asked for"), sql)
         message = f"the statement gave {len(result.rows)} rows where one was asked for; add a LIMIT or use fetch_all"
         return self._access.own(TooManyRows(message), sql)
+
+
+def _kept(text: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    """Who yields rows may fill the same list for each of them."""
+    return text, tuple(values) if values.__class__ is list else values
 
 
 def _quoted(identifier: str) -> str:

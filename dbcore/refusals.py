@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from dbcore.errors import PoolClosed, UsageError
 
-__all__ = ["forked", "stopped", "wrong_loop"]
+__all__ = ["forked", "stopped", "time_span", "wrong_loop"]
 
 
 def stopped(name: str) -> PoolClosed:
@@ -20,6 +21,16 @@ def forked(name: str) -> UsageError:
         f"pool {name!r} was started before this process was forked and belongs to the parent. Open the database in the "
         "child: call db.open(...) and start() after the fork"
     )
+
+
+def time_span(timeout: float) -> float:
+    """The timeout of a checkout, in seconds; 0 or less is "now or never". Raises `UsageError` for what is no number."""
+    if type(timeout) not in (int, float) or timeout != timeout:
+        raise UsageError(f"timeout is a number of seconds (math.inf: no limit), not {timeout!r}")
+    try:
+        return float(timeout)
+    except OverflowError:
+        return math.inf
 
 
 def wrong_loop(name: str, own: asyncio.AbstractEventLoop) -> UsageError:

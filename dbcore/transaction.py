@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar, get_args
 
 from dbcore.access import log
-from dbcore.driver import Isolation, Savepoints
-from dbcore.errors import QueryError, TransactionError, UsageError
+from dbcore.driver import CancelledTooLate, Isolation, Savepoints
+from dbcore.errors import DbConnectionError, QueryError, TransactionError, UsageError, twin
 from dbcore.loops import current_task, look_at_failure
 from dbcore.places import frame_at
 
@@ -164,6 +165,11 @@ class Transaction(Generic[C]):
     async def _say(self, sql: str) -> None:
         await self._connection._query_alone(sql, sql, (), None)
 
+    @property
+    def _lost_by(self) -> DbConnectionError | None:
+        """What has doomed it, where that is the end of the connection."""
+        return self._doomed_by if isinstance(self._doomed_by, DbConnectionError) else None
+
     # -- end -----------------------------------------------------------------------------------------------------------
 
     def _doom(self, error: BaseException) -> None:
@@ -225,7 +231,9 @@ class Transaction(Generic[C]):
         status = access.driver.transaction_status
         state = "open" if status is None else status(connection._held())
         if doom is not None or state != "open":
-            error = TransactionError(OVER if doom is None and state == "idle" else DOOMED)
+            lost = self._lost_by
+            over = TransactionError(OVER if doom is None and state == "idle" else DOOMED)
+            error = over if lost is None else twin(lost)
             await self._undo(error)
             raise access.own(error) from doom
         try:
@@ -237,18 +245,22 @@ class Transaction(Generic[C]):
             else:
                 await self._say("COMMIT")
         except BaseException as error:
-            await self._undo(error)
+            if self._depth and isinstance(error.__cause__, CancelledTooLate):
+                connection._levels[-1]._doom(error)  # there is no savepoint to go back to any more
+            else:
+                await self._undo(error)
             raise
 
     async def _roll_back_shielded(self) -> None:
         """Roll back in a task of its own and wait for it. A cancellation meanwhile leaves; the rollback goes on."""
         connection = self._connection
-        task = connection._access.spawn(self._roll_back_now(connection._held()))
+        task = connection._access.spawn(self._roll_back_through(connection._held()))
         # What another task sent meanwhile would come behind the ROLLBACK, and be on its own.
         connection._refusing = ROLLING_BACK
         try:
             await asyncio.shield(task)
-        except BaseException as error:
+        except BaseException as caught:
+            error = connection._access.translate(caught) if isinstance(caught, Exception) else caught
             if not task.done():
                 self._lose(CUT_SHORT, error)
                 task.add_done_callback(look_at_failure)  # it shows in the reset of the connection
@@ -256,9 +268,7 @@ class Transaction(Generic[C]):
                 self._lose(FAILED, error)
             else:
                 self._let_in_again()
-            if isinstance(error, Exception):
-                connection._access.fail(error)
-            raise
+            raise error  # noqa: B904  # `translate` has set the cause
         self._let_in_again()
 
     def _let_in_again(self) -> None:
@@ -271,22 +281,49 @@ class Transaction(Generic[C]):
         for level in (*self._connection._levels, self):
             level._doom(error)
 
+    async def _roll_back_through(self, native: C) -> None:
+        """Roll back this level; where that fails, or nobody waits for it, all of the transaction.
+
+        The levels around it cannot be committed then. Who holds the connection on must not keep the transaction open.
+        """
+        connection = self._connection
+        outermost = connection._levels[0] if self._depth else None
+        whole = True
+        try:
+            await self._roll_back_now(native)
+            whole = connection._refusing is CUT_SHORT
+        finally:
+            if whole and outermost is not None and connection._native is native:  # not released meanwhile
+                with contextlib.suppress(Exception):
+                    await outermost._roll_back_now(native)
+
     async def _roll_back_now(self, native: C) -> None:
         access = self._connection._access
+        limit = access.config.pool.reset_timeout
+        scope = asyncio.timeout(limit)
+        try:
+            async with scope:
+                await self._roll_back_at_once(native)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise DbConnectionError(f"the rollback took longer than pool.reset_timeout = {limit:g} s") from error
+
+    async def _roll_back_at_once(self, native: C) -> None:
+        access = self._connection._access
         driver = access.driver
-        async with asyncio.timeout(access.config.pool.reset_timeout):
-            if self._depth and driver.transaction_status is not None and driver.transaction_status(native) == "idle":
-                pass  # the database has rolled back all of it, savepoints and all
-            elif self._depth:
-                for text in self._savepoints.to_undo(self._savepoint):
-                    await driver.query(native, text, ())
-            elif driver.rollback is not None:
-                await driver.rollback(native)
-            else:
-                try:
-                    await driver.query(native, "ROLLBACK", ())
-                except Exception as error:
-                    # Some databases refuse it where a failure has ended the transaction already.
-                    status = "idle" if driver.transaction_status is None else driver.transaction_status(native)
-                    if status != "idle" or not isinstance(access.translate(error), QueryError):
-                        raise
+        if self._depth and driver.transaction_status is not None and driver.transaction_status(native) == "idle":
+            return  # the database has rolled back all of it, savepoints and all
+        if self._depth:
+            for text in self._savepoints.to_undo(self._savepoint):
+                await driver.query(native, text, ())
+        elif driver.rollback is not None:
+            await driver.rollback(native)
+        else:
+            try:
+                await driver.query(native, "ROLLBACK", ())
+            except Exception as error:
+                # Some databases refuse it where a failure has ended the transaction already.
+                status = "idle" if driver.transaction_status is None else driver.transaction_status(native)
+                if status != "idle" or not isinstance(access.translate(error), QueryError):
+                    raise

@@ -142,6 +142,8 @@ class Trips(Generic[C]):
         self._line: list[_Rider] = []
         self._most = sharing.buses if sharing is not None else 0
         self._buses = 0
+        self._setting_out: set[Hold[C]] = set()
+        """Of buses whose task has not begun yet."""
         self._apart = 0
         """One-shot statements under way on connections of their own, and those who wait for one."""
 
@@ -241,10 +243,21 @@ class Trips(Generic[C]):
 
     def _set_out(self, hold: Hold[C]) -> None:
         self._buses += 1
+        self._setting_out.add(hold)
         hold.task = self._access.spawn(self._drive(hold), context=Context())
+        hold.task.add_done_callback(partial(self._came_to_nothing, hold))
+
+    def _came_to_nothing(self, hold: Hold[C], _: object) -> None:
+        """See to a bus that was cancelled, by whoever cancels every task, before it had begun."""
+        if hold in self._setting_out:
+            self._setting_out.discard(hold)
+            self._access.take_back(hold, AWAY)
+            self._buses -= 1
+            self._strand()
 
     async def _drive(self, hold: Hold[C]) -> None:
         """Make trips until nobody waits for one, or somebody else has a right to the connection."""
+        self._setting_out.discard(hold)
         current: Hold[C] | None = hold
         try:
             while current is not None:

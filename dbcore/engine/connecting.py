@@ -70,11 +70,14 @@ class Connecting(Generic[C]):
         engine = self._engine
         started = engine.now()
         limit = engine.settings.connect_timeout
+        scope = asyncio.timeout(limit)
         try:
             try:
-                async with asyncio.timeout(limit):
+                async with scope:
                     connection = await engine.hooks.connect()
             except TimeoutError as error:
+                if not scope.expired():  # the system's own
+                    raise DbConnectionError(f"connect failed: {error}", retryable=True) from error
                 message = f"connecting took longer than connect_timeout = {limit:g} s"
                 raise DbConnectionError(message, retryable=True) from error
         except Exception as error:

@@ -29,6 +29,7 @@ from dbcore.engine.starting import Opening
 from dbcore.engine.tally import Tally
 from dbcore.events import BackgroundError, Event, Observer, announce
 from dbcore.loops import clock, running_loop
+from dbcore.pool import FORKED
 from dbcore.stats import Holder, Stats
 
 __all__ = ["Engine"]
@@ -196,6 +197,10 @@ class Engine(Generic[C]):
         """This is a forked child now, and everything here belongs to the parent."""
         self.phase = Phase.DISOWNED
         self.lending.close()
+        for slot in self.books.slots:
+            hold = slot.holder() if slot.holder is not None else None
+            if hold is not None:
+                hold._cut_off(FORKED)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # inside
 
     def refusal(self) -> Exception:
         """Why nothing can be had from this pool here and now."""

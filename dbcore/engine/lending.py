@@ -22,7 +22,7 @@ from dbcore.events import CheckoutFailed, CheckoutServed, ConnectionReleased
 from dbcore.loops import current_task, running_loop
 from dbcore.places import frame_at, outside
 from dbcore.pool import Hold, NotLent
-from dbcore.refusals import stopped
+from dbcore.refusals import stopped, time_span
 
 if TYPE_CHECKING:
     from dbcore.engine.engine import Engine
@@ -158,7 +158,7 @@ class Lending(Generic[C]):
     ) -> asyncio.Future[Slot[C]]:
         """Become the last of those who wait."""
         engine, books = self._engine, self._books
-        limit = engine.settings.checkout_timeout if timeout is None else timeout
+        limit = engine.settings.checkout_timeout if timeout is None else time_span(timeout)
         self._admit(now, limit, task)
         if not books.waiters:
             books.growth = 1

@@ -104,10 +104,13 @@ class Readiness(Generic[C]):
     async def _in_time(self, hook: Callable[[C], Awaitable[None]], slot: Slot[C]) -> Exception | None:
         """Run a hook within `reset_timeout`; return what it failed with."""
         limit = self._engine.settings.reset_timeout
+        scope = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit):
+            async with scope:
                 await hook(slot.connection)
         except TimeoutError as error:
+            if not scope.expired():  # the system's own
+                return error
             failure = DbConnectionError(f"it took longer than reset_timeout = {limit:g} s", retryable=True)
             failure.__cause__ = error
             return failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dbcore.statements.blame import blaming
 from dbcore.statements.chunks import chunked
 from dbcore.statements.decode import Decoder, decoder
-from dbcore.statements.parse import SqlReader, compile_sql, reader, split, words
+from dbcore.statements.parse import SqlReader, compile_sql, reader, split, transaction_word, words
 from dbcore.statements.rows import Row, row_shape
 from dbcore.statements.statement import Params, Statement
 from dbcore.statements.values import Json, JsonString, encode_duration, encode_json, is_large, plain
@@ -29,5 +29,6 @@ __all__ = [
     "reader",
     "row_shape",
     "split",
+    "transaction_word",
     "words",
 ]

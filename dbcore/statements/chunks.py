@@ -25,7 +25,7 @@ async def chunked(rows: Iterable[Row] | AsyncIterable[Row], size: int, width: in
     if isinstance(rows, AsyncIterable):
         chunk: list[Row] = []
         async for row in rows:
-            chunk.append(row)
+            chunk.append(_kept(row))
             if len(chunk) == size:
                 _check(chunk, done, width)
                 yield chunk
@@ -35,11 +35,16 @@ async def chunked(rows: Iterable[Row] | AsyncIterable[Row], size: int, width: in
             _check(chunk, done, width)
             yield chunk
     else:
-        source = iter(rows)
+        source = iter(rows) if isinstance(rows, (list, tuple)) else map(_kept, rows)
         while chunk := list(islice(source, size)):
             _check(chunk, done, width)
             yield chunk
             done += size
+
+
+def _kept(row: Row) -> Row:
+    """Who yields rows may fill the same list for each of them."""
+    return tuple(row) if row.__class__ is list else row
 
 
 def _is_row(row: object) -> bool:

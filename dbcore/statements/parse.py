@@ -18,6 +18,8 @@ _TEXTS = 512
 _LONGEST = 65_536
 """A longer text (a generated INSERT, a migration) is hardly sent twice, and would fill the memory."""
 
+_OF_TRANSACTIONS = frozenset({"ABORT", "BEGIN", "COMMIT", "END", "ROLLBACK"})
+
 
 class SqlReader:
     """Reads SQL of one syntax. `reader(syntax)` makes it; keep it where many texts are read, it saves the look-up."""
@@ -67,6 +69,15 @@ def words(sql: str, syntax: Syntax) -> tuple[str, ...]:
     on a hot path keep `reader(syntax).words`.
     """
     return reader(syntax).words(sql)
+
+
+def transaction_word(sql: str, syntax: Syntax) -> str:
+    """Return the word with which a text begins or ends a transaction; empty for all others, those of savepoints too."""
+    found = words(sql, syntax)
+    first = found[0] if found else ""
+    if first in ("START", "PREPARE"):
+        return first if "TRANSACTION" in found[:2] else ""
+    return first if first in _OF_TRANSACTIONS and not (first == "ROLLBACK" and "TO" in found) else ""
 
 
 def split(sql: str, syntax: Syntax) -> list[str]:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 from dbcore.driver import Syntax
 from dbcore.errors import QueryError, UsageError
-from dbcore.statements import words
+from dbcore.statements import transaction_word, words
 
 __all__ = ["refuse_ending", "refuse_writing"]
 
-_ENDS = frozenset({"BEGIN", "COMMIT", "END", "ABORT", "ROLLBACK"})
 _STEERING = frozenset({"SAVEPOINT", "RELEASE", "ROLLBACK"})
 _WRITES = frozenset(
     {"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE", "CREATE", "ALTER", "DROP", "GRANT", "REVOKE"}
@@ -19,12 +18,10 @@ _WRITES = frozenset(
 
 def refuse_ending(sql: str, syntax: Syntax) -> None:
     """Raise `UsageError` for a statement that would end the transaction of the sandbox, or begin another one in it."""
-    found = words(sql, syntax)
-    first = found[0] if found else ""
-    ends = first in _ENDS and not (first == "ROLLBACK" and "TO" in found)
-    if ends or (first in ("START", "PREPARE") and "TRANSACTION" in found[:2]):
+    word = transaction_word(sql, syntax)
+    if word:
         raise UsageError(
-            f"{first} as text would end the transaction of the sandbox; use transaction(), which is a savepoint "
+            f"{word} as text would end the transaction of the sandbox; use transaction(), which is a savepoint "
             "there, and leave its end to its block"
         )
 

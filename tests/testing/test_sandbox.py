@@ -252,7 +252,7 @@ async def test_a_text_that_would_end_the_sandbox_is_refused(place: Place, text: 
             await database.execute(text)
         with pytest.raises(db.UsageError, match=r"transaction\(\)"):
             await database.execute_script(f"DELETE FROM items; {text};")
-        with pytest.raises(db.UsageError, match=r"transaction\(\)"):
+        with pytest.raises(db.QueryError, match=r"transaction\(\)"):
             await database.batch([(COUNT, []), (text, [])])
         assert await database.fetch_value(COUNT) == 1
     assert kept(place) == 0

@@ -58,16 +58,22 @@ async def insert_many(connection: Connection, table: tuple[str, ...], columns: S
                 await commit(connection)
             elif of_text:
                 await connection.run(release_savepoint)
-        except (Exception, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and (connection.begun or of_text):
+                error.__cause__ = None  # a part of the work may have been done by then, and is taken back
             if own:
-                await rollback(connection)
+                await connection.take_back(rollback)
             elif of_text:
-                if connection.is_open:
-                    await connection.run(undo_savepoint, interruptible=False)
+                await connection.take_back(_undo_savepoint)
             else:
                 connection.failed = not connection.pending
             raise
         return count
+
+
+async def _undo_savepoint(connection: Connection) -> None:
+    if connection.is_open:
+        await connection.run(undo_savepoint, interruptible=False)
 
 
 def _quoted(name: str) -> str:

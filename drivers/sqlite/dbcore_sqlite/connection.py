@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ import aiosqlite
 
 from dbcore.driver import CancelledTooLate
 from dbcore.errors import DbConnectionError, TransactionError
+from dbcore.loops import look_at_failure
 from dbcore_sqlite.errors import breaks_connection, is_busy
 from dbcore_sqlite.opening import File, open_native
 from dbcore_sqlite.settings import SqliteSettings
@@ -64,7 +65,7 @@ class Connection(aiosqlite.Connection):
         self.job: Job | None = None
         """The latest one; it may have been left behind while it still runs."""
         self.ending: asyncio.Task[None] | None = None
-        """Brings a job to its end that nobody waits for any more."""
+        """Brings to its end what nobody waits for any more: a job, or what takes back the work of several."""
         self.trip: SharedTrip | None = None
         """The job is a trip of many tasks' statements."""
         self.pending: tuple[str, ...] = ()
@@ -253,7 +254,8 @@ class Connection(aiosqlite.Connection):
                 stream.cut_off()
         if job.begun:
             self.pending = ()
-        self.ending = None
+        if self.ending is asyncio.current_task():  # else something has to be taken back behind this
+            self.ending = None
         self.settle()
 
     def _interrupt(self, job: Job) -> None:
@@ -264,8 +266,27 @@ class Connection(aiosqlite.Connection):
 
     async def quiet(self) -> None:
         """Wait until nothing runs here that somebody has left behind."""
-        if self.ending is not None:
-            await asyncio.shield(self.ending)
+        while (ending := self.ending) is not None and not ending.done() and ending is not asyncio.current_task():
+            await asyncio.wait([ending])
+
+    async def take_back(self, undo: Callable[[Connection], Awaitable[Any]]) -> None:
+        """Undo what several jobs have done, and wait for that. It goes on when the caller is cancelled meanwhile.
+
+        Whatever comes next on the connection waits for it.
+        """
+        before = self.ending
+
+        async def behind() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            try:
+                await undo(self)
+            finally:
+                self.ending = None
+
+        self.ending = ending = self.loop.create_task(behind())
+        ending.add_done_callback(look_at_failure)
+        await asyncio.shield(ending)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -282,6 +303,11 @@ class Connection(aiosqlite.Connection):
     def is_quiet(self) -> bool:
         """No job is outstanding."""
         return self.job is None or self.job.ended
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Nobody waits any more for the job that runs."""
+        return self.job is not None and self.job.cancelled
 
     @property
     def inside(self) -> bool:

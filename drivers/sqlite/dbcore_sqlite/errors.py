@@ -71,6 +71,8 @@ def to_error(error: BaseException) -> DbError | None:
             return _from_sqlite(error)
         case OverflowError():
             return QueryError("an int does not fit into 64 bits; send it as Decimal or str")
+        case BufferError():
+            return QueryError("a parameter is a memoryview of bytes that are apart; send bytes(value)")
         case UnicodeEncodeError():
             return QueryError(
                 "a text holds a lone surrogate (half of a character), which UTF-8 cannot carry; "

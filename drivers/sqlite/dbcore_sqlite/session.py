@@ -28,7 +28,7 @@ def is_clean(connection: Connection) -> bool:
         or connection.broken
         or connection.changed
         or connection.tainted
-        or (connection.touched and connection.home.reset != "transaction")
+        or (connection.touched and (connection.home.reset != "transaction" or _begins_by_itself(connection)))
         or connection.parted
         or connection.lane.owner is connection
     ):
@@ -37,6 +37,11 @@ def is_clean(connection: Connection) -> bool:
         return not connection.native.in_transaction
     except sqlite3.ProgrammingError:  # closed behind our back
         return False
+
+
+def _begins_by_itself(connection: Connection) -> bool:
+    """Say whether a holder has set `isolation_level`: what the next one writes would not be committed."""
+    return connection.native.isolation_level is not None
 
 
 def touch(connection: Connection) -> None:
@@ -63,7 +68,7 @@ async def reset(connection: Connection) -> None:
         await connection.lane.take(connection, inf)
     query_only = connection.begun == "read"
     began = not connection.pending and connection.begun
-    if whole or connection.streams or began or connection.inside:
+    if whole or connection.streams or began or connection.inside or connection.touched:
         snapshot: Mapping[str, int] = connection.snapshot if whole else {}
         if not await connection.run(_reset, connection, touched, query_only, snapshot, interruptible=False):
             return
@@ -94,10 +99,10 @@ def _reset(
         native.set_trace_callback(None)
     if native.in_transaction:
         native.execute("ROLLBACK")
-    if touched:
+    if connection.touched:  # whatever the mode: see `_begins_by_itself`
         native.isolation_level = None  # commits what is open, so never before the rollback
-        if _has_open_statements(native):
-            return False
+    if touched and _has_open_statements(native):
+        return False
     if query_only:
         native.execute("PRAGMA query_only = 0")
     if snapshot:
@@ -130,6 +135,8 @@ def _restore(native: Native, snapshot: Mapping[str, int]) -> None:
             native.execute(f"DETACH {_quoted(name)}")
     for kind in ("view", "trigger", "table"):
         for (name,) in native.execute("SELECT name FROM sqlite_temp_master WHERE type = ?", (kind,)).fetchall():
+            if name.startswith("sqlite_"):  # SQLite's own, such as the counters of AUTOINCREMENT
+                continue
             native.execute(f"DROP {kind} IF EXISTS temp.{_quoted(name)}")
     for name, value in snapshot.items():
         native.execute(f"PRAGMA {name} = {value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from dbcore.driver import Result
 from dbcore.errors import DbError, QueryError
 from dbcore.statements import blaming, row_shape, split, words
 from dbcore_sqlite.connection import Connection
-from dbcore_sqlite.errors import code_of, name_of, to_error
+from dbcore_sqlite.errors import code_of, is_busy, name_of, to_error
 from dbcore_sqlite.values import encode, encode_rows
 from dbcore_sqlite.words import SYNTAX, Kind, look
 from dbcore_sqlite.worker import Native
@@ -91,7 +92,7 @@ async def script(connection: Connection, sql: str) -> None:
     note(connection, kinds)
     await connection.lane.take(connection)
     try:
-        await connection.run(_script, statements)
+        await connection.run(_patient_script, statements, connection)
     finally:
         connection.settle()
 
@@ -205,6 +206,26 @@ def _script(native: Native, statements: Sequence[str]) -> None:
         except sqlite3.OperationalError as error:
             explain(native, statement, (), error)
             raise
+
+
+def _patient_script(native: Native, statements: Sequence[str], connection: Connection) -> None:
+    """Run a script with transactions of its own; where it may wait for a lock that another process holds, it does.
+
+    That is outside of a transaction, and at its COMMIT. Inside of one, whoever holds the lock may wait for it.
+    """
+    deadline = time.monotonic() + connection.settings.busy_timeout
+    pause = 0.0005
+    for statement in statements:
+        while True:
+            try:
+                _script(native, [statement])
+                break
+            except sqlite3.OperationalError as error:
+                may_wait = not native.in_transaction or look(statement).ends
+                if not may_wait or not is_busy(error) or time.monotonic() > deadline or connection.is_unwanted:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 0.025)
 
 
 def _whole(native: Native, begin: str, work: Callable[..., Any], *arguments: Any) -> Any:

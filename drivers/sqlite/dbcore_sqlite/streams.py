@@ -57,7 +57,7 @@ class Stream:
         return Result(columns_of(cursor), rows, len(rows))
 
     def finish(self, native: Native) -> None:
-        if self.cursor is None:
+        if self.cursor is None or self.is_cut_off:
             return
         try:
             if self.writes:
@@ -92,12 +92,12 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
         result: Result = await connection.work(this.begin, size)
         yield result
         while result.count == size:
+            await connection.quiet()
             if this.is_cut_off:
                 raise QueryError(
                     "the stream was closed early: a statement beside it on its connection was cancelled, "
                     "or the connection was released"
                 )
-            await connection.quiet()
             connection.check(kind.first)
             result = await connection.run(this.go_on, size)
             if result.rows:

@@ -69,7 +69,10 @@ async def commit(connection: Connection) -> None:
         raise TransactionError("nothing was committed: of several statements sent together one failed; roll it back")
     before = connection.job
     try:
-        await connection.work(_commit, connection.begun == "read", ends=True)
+        if connection.begun == "read":  # an interrupt half-way would leave `query_only` set
+            await connection.run(_commit_read, interruptible=False)
+        else:
+            await connection.work(_commit, ends=True)
     except DbConnectionError as error:
         job = connection.job
         error.outcome_unknown = job is not None and job is not before and job.started
@@ -113,15 +116,21 @@ def _over(connection: Connection) -> None:
 # -- in the worker -----------------------------------------------------------------------------------------------------
 
 
-def _commit(native: Native, read: bool) -> None:
+def _commit(native: Native) -> None:
     try:
         native.execute("COMMIT")
     except sqlite3.Error as error:
         if not is_busy(error):  # here and now, for the next writer stands behind
-            _rollback(native, read)
+            _rollback(native, read=False)
         raise
-    if read:
-        _read_write(native)
+
+
+def _commit_read(native: Native) -> None:
+    try:
+        _commit(native)
+    finally:
+        if not native.in_transaction:
+            _read_write(native)
 
 
 def _rollback(native: Native, read: bool) -> None:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from dbcore.connection import Connection
 from dbcore.database import Database
 from dbcore.errors import DbConnectionError, DbError, PoolExhausted, PoolTimeout
 from dbcore.testing.conformance.checks import Mine, cancelled, check, raises, reached, same, turns, until
@@ -265,15 +264,17 @@ async def holders_are_named(subject: Subject) -> None:
     async with subject.open(pool={"max_size": 2}) as database:
         entered, leave = asyncio.Event(), asyncio.Event()
 
-        async def hold(connection: Connection[Any]) -> None:
-            entered.set()
-            await leave.wait()
+        async def hold() -> None:
+            async with database.connection():
+                entered.set()
+                await leave.wait()
 
-        task = asyncio.create_task(database.run(hold), name="the-holder")
+        task = asyncio.create_task(hold(), name="the-holder")
         await reached(entered, task)
         (holder,) = database.holders()
         same((holder.task, holder.in_transaction), ("the-holder", False), "task and in_transaction of the holder")
-        check(".py:" in holder.site, f"the place of the checkout is named, and was {holder.site!r}")
+        here = ".py:" in holder.site and "hold" in holder.site
+        check(here, f"the place of the checkout is named, and was {holder.site!r}")
         leave.set()
         await task
         same(database.holders(), (), "holders when nobody has a connection")
