@@ -219,6 +219,7 @@ class Querying(ABC, Generic[C]):
         script = self._access.driver.script
         if script is None:
             raise self._access.unsupported("run scripts")
+        self._need_text(sql)
         await self._together(lambda native: script(native, sql), sql, timeout, apart=True)
 
     async def insert_many(
@@ -276,9 +277,12 @@ class Querying(ABC, Generic[C]):
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _compile(self, sql: str) -> Statement:
+    def _need_text(self, sql: str) -> None:
         if not isinstance(sql, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # not everybody checks types
             raise self._access.own(QueryError(f"the statement is a {type(sql).__name__}; give its text, a str"))
+
+    def _compile(self, sql: str) -> Statement:
+        self._need_text(sql)
         try:
             return self._access.compile(sql)
         except QueryError as error:

@@ -234,12 +234,13 @@ def _cure(key: str, text: str, detail: ErrorDetails, known: Mapping[str, tuple[s
 
 
 def _mask(text: str, model: type[Settings], given: Mapping[str, Given]) -> str:
-    """A validator's own words, less the secrets that were given to it."""
+    """A validator's own words, unless they hold a secret that was given to it.
+
+    To blot that out alone would tell it, where it is a word that anybody can guess from the others.
+    """
     values = (given[key].value for key in secret_keys(model) if key in given)
     secrets = {value.get_secret_value() if isinstance(value, SecretStr) else str(value) for value in values}
-    for secret in sorted(secrets - {""}, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text
+    return "refused, in words that hold a secret" if any(secret in text for secret in secrets - {""}) else text
 
 
 def _contradictions(

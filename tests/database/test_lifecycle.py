@@ -161,6 +161,31 @@ async def test_a_cancelled_start_leaves_nothing_and_can_be_repeated() -> None:
 
 
 @virtual
+async def test_what_a_start_that_is_cancelled_in_every_turn_leaves_behind_the_stop_waits_for() -> None:
+    ended: list[str] = []
+
+    async def start_pool(config: db.Config[Any]) -> db.PoolOps[Any]:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            ended.append("put away")
+        raise AssertionError("it is cancelled")
+
+    database = db.open("scripted://", driver=replace(scripted_driver(Script()), start_pool=start_pool))
+    task = asyncio.create_task(database.start())
+    await settled()
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    assert ended == []
+    await database.stop()
+    assert ended == ["put away"]
+    assert other_tasks() == set()
+
+
+@virtual
 async def test_a_start_that_is_cancelled_leaves_the_other_starter_to_it() -> None:
     gate = Gate()
     script = Script()

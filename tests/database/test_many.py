@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -74,6 +75,41 @@ async def test_a_failed_batch_names_the_statement_that_failed_as_it_was_written(
         with pytest.raises(db.QueryError) as formless:
             await database.batch([(INSERT, [1, "a"]), (named, {"id": 2, "name": object()}), (INSERT, [3, "c"])])
         assert formless.value.sql == named
+
+
+@pytest.mark.parametrize("method", ["execute_many", "insert_many", "insert_many of an async source", "batch"])
+async def test_rows_may_be_one_list_that_is_filled_anew(place: Place, method: str) -> None:
+    def rows() -> Iterator[list[Any]]:
+        row: list[Any] = [0, "a"]
+        for number in range(3):
+            row[0] = number
+            yield row
+
+    async def later() -> AsyncIterator[list[Any]]:
+        for row in rows():
+            yield row
+
+    async with place.items() as database:
+        match method:
+            case "execute_many":
+                await database.execute_many(INSERT, rows())
+            case "batch":
+                await database.batch((INSERT, row) for row in rows())
+            case "insert_many":
+                await database.insert_many("items", ["id", "name"], rows())
+            case _:
+                await database.insert_many("items", ["id", "name"], later())
+        assert await database.fetch_all("SELECT id FROM items ORDER BY id", into=int) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", ["BEGIN", "COMMIT", "ROLLBACK", "START TRANSACTION", "-- so?\nEND"])
+async def test_what_is_all_or_nothing_takes_no_end_of_a_transaction(place: Place, text: str) -> None:
+    async with place.items() as database:
+        with pytest.raises(db.QueryError, match="all is done or nothing"):
+            await database.batch([(INSERT, [1, "a"]), (text, ()), (INSERT, [2, "b"])])
+        with pytest.raises(db.QueryError, match="all is done or nothing"):
+            await database.execute_many(text, [()])
+        assert await database.fetch_value("SELECT count(*) FROM items") == 0
 
 
 async def test_the_event_of_a_batch_counts_the_rows_of_all_its_statements(place: Place) -> None:

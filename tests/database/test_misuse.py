@@ -261,6 +261,7 @@ async def child(database, held, url):
             pass
     for use in (lambda: database.fetch_value("SELECT 1"), connect, transact, database.pool.checkout, database.drain):
         await refused(use)
+    await refused(lambda: held.fetch_value("SELECT 'asked by the child'"))
     if os.environ["WAY"] == "stop":
         await database.stop()
     async with db.open(url) as own:  # the cure

@@ -281,6 +281,23 @@ async def test_a_statement_cancelled_on_its_way_harms_no_other() -> None:
 
 
 @virtual
+async def test_a_bus_that_is_cancelled_before_it_has_left_leaves_nobody_in_line() -> None:
+    road = Road()
+    road.buses = 1
+    async with road.open(max_size=4) as database:
+        await prove(database)
+        road.takes[ONE] = 0.01
+        before = asyncio.all_tasks()
+        running = [asyncio.create_task(database.fetch_one(ONE, [n])) for n in range(8)]
+        while not (bus := asyncio.all_tasks() - before - set(running)):
+            await asyncio.sleep(0)
+        bus.pop().cancel()  # as a program does that cancels all tasks there are
+        assert await asyncio.gather(*running) == [(ONE, n) for n in range(8)]
+        await settled()
+        assert database.stats().in_use == 0
+
+
+@virtual
 async def test_a_timeout_is_the_statements_own() -> None:
     road = Road()
     async with road.open() as database:

@@ -354,12 +354,15 @@ async def test_an_error_that_nobody_waited_for_is_announced() -> None:
         assert [(event.during, str(event.error)) for event in errors] == [("close", "no goodbye")]
 
 
+@pytest.mark.parametrize("error", [ValueError("bug in the observer"), asyncio.CancelledError("bug in the observer")])
 @virtual
-async def test_an_observer_that_raises_does_not_break_the_pool(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_observer_that_raises_does_not_break_the_pool(
+    caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
     """Laws: L8."""
 
     def observe(event: Event) -> None:
-        raise ValueError("bug in the observer")
+        raise error
 
     script = Script()
     async with scripted_pool(script, max_size=1, observe=observe) as pool:

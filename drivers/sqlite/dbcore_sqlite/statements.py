@@ -215,17 +215,20 @@ def _patient_script(native: Native, statements: Sequence[str], connection: Conne
     """
     deadline = time.monotonic() + connection.settings.busy_timeout
     pause = 0.0005
+    begun = False
+    """The transaction has only begun: it holds nothing that anybody waits for."""
     for statement in statements:
         while True:
             try:
                 _script(native, [statement])
                 break
             except sqlite3.OperationalError as error:
-                may_wait = not native.in_transaction or look(statement).ends
+                may_wait = begun or not native.in_transaction or look(statement).ends
                 if not may_wait or not is_busy(error) or time.monotonic() > deadline or connection.is_unwanted:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, 0.025)
+        begun = look(statement).first == "BEGIN"
 
 
 def _whole(native: Native, begin: str, work: Callable[..., Any], *arguments: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from databases import until
 from dbcore_sqlite import Connection, start_pool
+from dbcore_sqlite.bulk import insert_many
 from dbcore_sqlite.connecting import connect
 from dbcore_sqlite.pool import make_home
 from dbcore_sqlite.streams import stream
@@ -271,3 +272,55 @@ async def test_a_job_that_was_cancelled_before_it_began_does_nothing(tmp_path: P
         with pytest.raises(sqlite3.OperationalError):
             job.future.result()
         assert (done, job.ended, job.begun, connection.native.in_transaction) == ([], True, False, False)
+
+
+async def cancelled_in_every_turn(task: asyncio.Task[int], turns: int) -> bool:
+    """Cancel a task after so many turns of the loop, and in each of those that follow, as anyio does."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    return task.cancelled()
+
+
+@pytest.mark.parametrize("text", ["BEGIN", ""], ids=["in a transaction of text", "on its own"])
+async def test_insert_many_is_taken_back_whatever_cancels_it_how_often(tmp_path: Path, text: str) -> None:
+    rows = [(n,) for n in range(12_000)]
+    outcomes: set[int] = set()
+    async with sqlite_pool(tmp_path) as pool, held(pool) as connection, held(pool) as other:
+        await numbers(connection)
+        for turns in (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
+            if text:
+                await run(connection, text)
+            task = asyncio.create_task(insert_many(connection, ("numbers",), ["n"], rows))
+            if not await cancelled_in_every_turn(task, turns):
+                assert await task == len(rows)
+            left = await count(connection)  # it waits for what is left behind
+            assert left in (0, len(rows))
+            outcomes.add(left)
+            if connection.inside:
+                await run(connection, "COMMIT")
+            assert not connection.begun
+            await run(other, "DELETE FROM numbers")  # nobody else is shut out
+    assert 0 in outcomes
+
+
+async def test_a_cancelled_stream_that_writes_ends_as_cancelled_however_often(tmp_path: Path) -> None:
+    async def read(connection: Connection) -> int:
+        async for _ in stream(connection, "INSERT INTO numbers VALUES (1), (2), (3), (4) RETURNING n", (), 1):
+            await asyncio.sleep(0)
+        return 0
+
+    async with one_connection(tmp_path) as connection:
+        await numbers(connection)
+        for turns in range(60):
+            task = asyncio.create_task(read(connection))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.exception() is None
+            await connection.quiet()

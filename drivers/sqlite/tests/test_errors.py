@@ -89,6 +89,11 @@ async def test_a_lone_surrogate_is_a_query_error(tmp_path: Path) -> None:
     assert "surrogate" in str(error)
 
 
+async def test_bytes_that_are_apart_are_a_query_error(tmp_path: Path) -> None:
+    error = await failure(tmp_path, "SELECT ?", memoryview(b"abcdef")[::2])
+    assert "send bytes(value)" in str(error)
+
+
 async def test_a_type_that_sqlite_has_not_is_a_query_error(tmp_path: Path) -> None:
     assert type(await failure(tmp_path, "SELECT ?", object())) is QueryError
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from connections import until
+from dbcore_sqlite.statements import script
+from sqlite_pools import count, numbers, one_connection, run, under_way
 
 import dbcore
 from dbcore import Database
@@ -311,3 +313,35 @@ async def test_a_file_that_was_replaced_is_the_new_one_for_every_connection(tmp_
         await database.drain()
         assert await every_connection(database) == [7, 7]
         assert await database.fetch_value("PRAGMA integrity_check") == "ok"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["BEGIN IMMEDIATE; INSERT INTO numbers VALUES (1); COMMIT", "BEGIN; INSERT INTO numbers VALUES (1); COMMIT"],
+)
+async def test_a_script_with_a_transaction_of_its_own_waits_for_another_process_too(tmp_path: Path, text: str) -> None:
+    async with one_connection(tmp_path, busy_timeout=10) as connection:
+        await numbers(connection)
+        with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as foreign:
+            foreign.execute("BEGIN IMMEDIATE")
+            task = asyncio.create_task(script(connection, text))
+            await under_way(connection)
+            assert not task.done()
+            foreign.execute("ROLLBACK")
+            await task
+        assert await count(connection) == 1
+
+
+async def test_a_script_that_waits_for_another_process_can_be_cancelled(tmp_path: Path) -> None:
+    async with one_connection(tmp_path, busy_timeout=60) as connection:
+        await numbers(connection)
+        with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as foreign:
+            foreign.execute("BEGIN IMMEDIATE")
+            task = asyncio.create_task(script(connection, "BEGIN IMMEDIATE; DELETE FROM numbers; COMMIT"))
+            await under_way(connection)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            foreign.execute("ROLLBACK")
+        await run(connection, "INSERT INTO numbers VALUES (1)")
+        assert await count(connection) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiosqlite
 import pytest
@@ -236,3 +236,29 @@ async def test_a_connection_closed_by_its_holder_is_replaced(tmp_path: Path) -> 
             assert not is_clean(connection)
         async with held(pool) as other:
             assert await value(other, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("mode", ["transaction", "tracked", "full"])
+async def test_what_the_next_holder_writes_is_kept_whatever_isolation_level_was_set(
+    tmp_path: Path, mode: Literal["transaction", "tracked", "full"]
+) -> None:
+    async with sqlite_pool(tmp_path, {"max_size": 1, "reset": mode}) as pool:
+        async with held(pool) as connection:
+            await numbers(connection)
+            touch(connection)
+            connection.native.isolation_level = "DEFERRED"
+        async with held(pool) as connection:
+            await run(connection, "INSERT INTO numbers VALUES (1)")
+            assert not connection.inside
+        async with held(pool) as connection:
+            assert await count(connection) == 1
+
+
+async def test_a_temporary_table_that_counts_costs_no_connection(tmp_path: Path) -> None:
+    async with sqlite_pool(tmp_path, {"max_size": 1, "min_size": 1}) as pool:
+        async with held(pool) as connection:
+            await run(connection, "CREATE TEMP TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)")
+            await run(connection, "INSERT INTO t DEFAULT VALUES")
+        async with held(pool) as again:
+            assert again is connection
+            assert await value(again, "SELECT count(*) FROM sqlite_temp_master WHERE name = 't'") == 0
