@@ -9,6 +9,7 @@ import pytest
 from databases import Place, until
 
 import dbcore as db
+from dbcore.driver import CancelledTooLate
 from dbcore.testing import Gate, Script, fails, hangs, passes, scripted_driver, settled, virtual, waits
 
 INSERT = "INSERT INTO items VALUES ($1, $2)"
@@ -153,6 +154,76 @@ async def test_a_savepoint_whose_rollback_failed_keeps_the_transaction_from_its_
                         raise ZeroDivisionError
     sent = [sql.partition(" TO")[0] for _, sql, _ in script.statements]
     assert sent == ["BEGIN", "SAVEPOINT dbcore_1", "write", "ROLLBACK", "ROLLBACK"]  # to the savepoint, then all of it
+
+
+@virtual
+async def test_a_rollback_to_a_savepoint_that_nobody_waits_for_ends_the_whole_transaction() -> None:
+    script, gate = Script(), Gate()
+    script.query.then(passes(), passes(), waits(gate))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database, database.connection() as connection:
+
+        async def work() -> None:
+            async with connection.transaction(), connection.transaction():
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(work())
+        await settled()
+        for _ in range(2):
+            task.cancel()
+            await settled()
+        assert task.cancelled()
+        gate.open()
+        await settled()
+        sent = [sql.split()[0] for _, sql, _ in script.statements]
+        assert sent == ["BEGIN", "SAVEPOINT", "ROLLBACK", "RELEASE", "ROLLBACK"]  # to the savepoint, then all of it
+        with pytest.raises(db.UsageError, match="cancelled twice"):
+            await connection.execute("write")
+
+
+@virtual
+async def test_a_release_of_a_savepoint_that_was_done_before_the_cancellation_is_not_rolled_back_to() -> None:
+    script = Script()
+    late = asyncio.CancelledError()
+    late.__cause__ = CancelledTooLate()
+    script.query.then(passes(), passes(), passes(), fails(late))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database, database.connection() as connection:
+        with pytest.raises(db.TransactionError, match="nothing was committed"):
+            async with connection.transaction():
+                with contextlib.suppress(asyncio.CancelledError):
+                    async with connection.transaction():
+                        await connection.execute("write")
+        assert not connection.in_transaction
+        assert await connection.execute("more") == 0
+    sent = [sql for _, sql, _ in script.statements]
+    assert sent == ["BEGIN", "SAVEPOINT dbcore_1", "write", "RELEASE SAVEPOINT dbcore_1", "ROLLBACK", "more"]
+
+
+@virtual
+async def test_a_connection_lost_as_a_savepoint_is_rolled_back_is_what_later_statements_say() -> None:
+    script = Script()
+    lost = db.DbConnectionError("lost", retryable=True)
+    script.query.then(passes(), passes(), passes(), fails(lost))
+    async with db.open("scripted://", driver=scripted_driver(script)) as database:
+        with pytest.raises(db.DbConnectionError, match="lost") as caught:
+            async with database.transaction() as tx:
+                with contextlib.suppress(ZeroDivisionError):
+                    async with tx.transaction():
+                        await tx.execute("write")
+                        raise ZeroDivisionError
+                with pytest.raises(db.DbConnectionError, match="lost"):
+                    await tx.execute("write")
+        assert caught.value.retryable
+
+
+@virtual
+async def test_a_rollback_that_takes_too_long_is_one_of_our_errors() -> None:
+    script = Script()
+    script.query.then(passes(), hangs())
+    keys = {"url": "scripted://", "pool": {"reset_timeout": 5}}
+    async with db.open(keys, driver=scripted_driver(script)) as database, database.connection() as connection:
+        with pytest.raises(db.DbConnectionError, match="longer than .*reset_timeout = 5 s"):
+            async with connection.transaction():
+                await connection.rollback()
 
 
 @virtual

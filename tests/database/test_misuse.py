@@ -15,6 +15,7 @@ import pytest
 from databases import Place
 
 import dbcore as db
+from dbcore.testing import Script, scripted_driver, settled, virtual
 
 Use = Callable[[db.Database], Awaitable[Any]]
 
@@ -237,11 +238,62 @@ async def test_a_stop_from_another_event_loop_is_refused_and_harms_nothing(place
         assert await database.fetch_value("SELECT 1") == 1
 
 
+@virtual
+async def test_two_tasks_cannot_wait_with_the_same_object() -> None:
+    async with db.open({"url": "scripted://", "pool": {"max_size": 1}}, driver=scripted_driver(Script())) as database:
+
+        async def take(what: Any) -> None:
+            async with what:
+                pass
+
+        for what in (database.connection(), database.transaction()):
+            async with database.connection():
+                tasks = [asyncio.create_task(take(what)) for _ in range(2)]
+                await settled()
+            first, second = await asyncio.gather(*tasks, return_exceptions=True)
+            assert first is None
+            assert isinstance(second, db.UsageError)
+            assert database.stats().in_use == 0
+
+
+@virtual
+async def test_an_object_whose_wait_was_in_vain_may_be_taken_again() -> None:
+    async with db.open({"url": "scripted://", "pool": {"max_size": 1}}, driver=scripted_driver(Script())) as database:
+        again = database.connection(timeout=1)
+        async with database.connection():
+            with pytest.raises(db.PoolTimeout):
+                await asyncio.create_task(again.__aenter__())
+        async with again:
+            assert await again.execute("write") == 0
+
+
+def test_a_connection_that_is_held_is_refused_in_another_loop() -> None:
+    async def ask(connection: db.Connection[Any]) -> None:
+        with pytest.raises(db.UsageError, match="another event loop"):
+            await connection.execute("write")
+
+    async def hold() -> tuple[Any, ...]:
+        database = db.open("scripted://", driver=scripted_driver(Script()))
+        await database.start()
+        connection = database.connection()
+        await connection.__aenter__()
+        return database, connection
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        database, connection = first.run(hold())
+        second.run(ask(connection))
+        with pytest.raises(db.UsageError, match="another event loop"):
+            second.run(database.start())
+        first.run(connection.__aexit__(None, None, None))
+        first.run(database.stop())
+
+
 # -- forks -------------------------------------------------------------------------------------------------------------
 
 FORK = """
 import asyncio, atexit, gc, os, warnings
 import dbcore as db
+from dbcore.testing import Script, scripted_driver, settled, virtual
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on: a fork in a process that has threads
 
 async def refused(use):
