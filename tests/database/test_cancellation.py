@@ -221,7 +221,7 @@ async def test_a_rollback_that_takes_too_long_is_one_of_our_errors() -> None:
     script.query.then(passes(), hangs())
     keys = {"url": "scripted://", "pool": {"reset_timeout": 5}}
     async with db.open(keys, driver=scripted_driver(script)) as database, database.connection() as connection:
-        with pytest.raises(db.DbConnectionError, match="longer than .*reset_timeout = 5 s"):
+        with pytest.raises(db.DbConnectionError, match=r"longer than .*reset_timeout = 5 s"):
             async with connection.transaction():
                 await connection.rollback()
 

@@ -7,7 +7,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NoReturn, TypeGuard
 from uuid import UUID
@@ -101,18 +101,27 @@ def _decimal_of_float(value: float, _: Connection) -> Decimal:
 # -- days and times ----------------------------------------------------------------------------------------------------
 
 
+_UTC = frozenset({None, b"UTC", b"Etc/UTC", b"GMT", b"Etc/GMT"})
 _MIDNIGHT = datetime(1, 1, 1)  # noqa: DTZ001 (of no day, and in no time zone)
+
+
+def _zone(connection: Connection) -> tzinfo:
+    """Return the time zone of the session. psycopg takes UTC for one that Python does not know: values would move."""
+    zone = connection.info.timezone
+    if zone is UTC and connection.pgconn.parameter_status(b"TimeZone") not in _UTC:
+        raise QueryError("the session's TimeZone is none that Python knows; set one by its name, such as Europe/Berlin")
+    return zone
 
 
 def _local(value: datetime, connection: Connection) -> datetime:
     """Return the wall clock of the session's time zone, in which the server casts."""
-    return value if value.tzinfo is None else value.astimezone(connection.info.timezone).replace(tzinfo=None)
+    return value if value.tzinfo is None else value.astimezone(_zone(connection)).replace(tzinfo=None)
 
 
 def _aware(value: datetime, connection: Connection) -> datetime:
     if value.tzinfo is not None:
         return value
-    first, second = (value.replace(tzinfo=connection.info.timezone, fold=fold) for fold in (0, 1))
+    first, second = (value.replace(tzinfo=_zone(connection), fold=fold) for fold in (0, 1))
     # Of an hour that there is twice, or not at all, the server takes the smaller offset.
     return min(first, second, key=lambda moment: moment.utcoffset() or timedelta(0))
 
@@ -136,7 +145,7 @@ def _time_of_datetime(value: datetime, connection: Connection) -> time:
 def _timetz_of_datetime(value: datetime, connection: Connection) -> str:
     if value.tzinfo is None:
         raise refusal(TIMETZ)
-    return _clock(value.astimezone(connection.info.timezone))
+    return _clock(value.astimezone(_zone(connection)))
 
 
 def _fixed(value: time) -> time:
@@ -219,7 +228,7 @@ def _text_of_date(value: date, connection: Connection) -> str:
 
 def _text_of_datetime(value: datetime, connection: Connection) -> str:
     _need_styles(connection)
-    moment = value if value.tzinfo is None else value.astimezone(connection.info.timezone)
+    moment = value if value.tzinfo is None else value.astimezone(_zone(connection))
     return f"{moment.date().isoformat()} {_clock(moment)}"
 
 

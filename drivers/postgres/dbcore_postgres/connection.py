@@ -61,6 +61,8 @@ STREAM = 4
 """A stream is open."""
 RETIRED = 8
 """The server said something after which this connection is of no more use."""
+NAMES = 32
+"""A statement was seen that changes what names mean; to put that back changes it again."""
 USED = 16
 """It was used at all; noted where every use is followed by a reset."""
 
@@ -93,6 +95,8 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         """What a ping asks. Where a server that writes is wanted: whether this one does not."""
         self.pending: bytes | None = None
         """A BEGIN that goes along with the next statement."""
+        self.altered = False
+        """Something was altered in the transaction that is open, and may be as it was at its end."""
         self.block = False
         """A transaction was begun by `begin` and is not over."""
         self.read_only_block = False
@@ -156,6 +160,11 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
         styles = self.read_styles()
         if styles != self.styles:
             self.styles, self.transformer = styles, Transformer(self)
+
+    def follow_adapters(self) -> None:
+        """Look anew which loaders and dumpers there are: a user of psycopg's connection may have registered some."""
+        self.transformer = Transformer(self)
+        self.prepared.forget_formats()
 
     def need_utf8(self) -> None:
         """Raise `DbConnectionError`, and retire the connection, where the session speaks another encoding than we do.

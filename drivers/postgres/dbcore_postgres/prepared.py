@@ -29,6 +29,8 @@ _ENCODING_REFUSED = (
     "convert_to and convert_from"
 )
 
+_STYLES = re.compile("datestyle|intervalstyle", re.IGNORECASE)
+
 Key = tuple[str, tuple[int, ...]]
 
 _words = reader(SYNTAX).words
@@ -52,6 +54,10 @@ _ANYWHERE = frozenset(
         "DBLINK_CONNECT",
     }
 )
+# Statements that change what names mean to the session: another schema is searched, a temporary table is in front.
+_RENAMING = frozenset({"SEARCH_PATH", "SCHEMA", "ROLE", "AUTHORIZATION", "SET_CONFIG", "TEMP", "TEMPORARY", "PG_TEMP"})
+_MAY_RENAME = frozenset({"DISCARD", "DO", "RESET"})
+_ENDS_TRANSACTION = frozenset({"ABORT", "COMMIT", "END", "ROLLBACK"})
 _ENDS_PREPARED = frozenset({"DEALLOCATE", "DISCARD"})
 _ALTERS = frozenset({"ALTER", "CREATE", "DROP"})
 _ATOMIC = frozenset(
@@ -79,9 +85,12 @@ class Seen:
         "changes_session",
         "columns",
         "ends_prepared",
+        "ends_transaction",
         "format",
         "name",
         "preparable",
+        "renames",
+        "restyles",
         "text",
     )
 
@@ -107,8 +116,16 @@ class Seen:
             raise QueryError(_ENCODING_REFUSED)
         self.ends_prepared = first in _ENDS_PREPARED and "ALL" in words
         """It ends all prepared statements of the session, ours too."""
-        self.alters = first in _ALTERS
+        self.renames = self.changes_session and (first in _MAY_RENAME or not _RENAMING.isdisjoint(words))
+        """It changes, for the session or its transaction, which tables, functions and types names mean."""
+        self.alters = first in _ALTERS or self.renames
         """It may change the type of a column; what is prepared would go on to read parameters by the old one."""
+        self.restyles = self.changes_session and bool(
+            _STYLES.search(sql) or (first in ("DISCARD", "RESET") and "ALL" in words)
+        )
+        """It changes how the server writes dates and intervals."""
+        self.ends_transaction = first in _ENDS_TRANSACTION
+        """Or goes back to a savepoint: what was altered in it may be as it was."""
         self.preparable = first in _PREPARABLE and not self.changes_session
         self.atomic = first in _ATOMIC
         """It leaves the transaction open that it is in. Others (COMMIT, CALL, DO) may have kept for good what they, and

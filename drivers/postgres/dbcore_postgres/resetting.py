@@ -12,7 +12,7 @@ import psycopg
 from dbcore.config import Reset
 from dbcore.errors import DbConnectionError
 from dbcore_postgres.cancelling import abandon
-from dbcore_postgres.connection import ACTIVE, IDLE, NATIVE, OK, RETIRED, SESSION, Connection
+from dbcore_postgres.connection import ACTIVE, IDLE, NAMES, NATIVE, OK, RETIRED, SESSION, Connection
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.prepared import deallocate
 from dbcore_postgres.wire import simple
@@ -65,6 +65,9 @@ class Resetting:
         if text:
             await _run(connection, text)
         connection.pending = None
+        if connection.altered or (text and connection.marks & (NAMES | NATIVE)):
+            connection.prepared.forget_names(gone=False)
+            connection.altered = False
         if connection.marks & NATIVE:
             await connection.restore_defaults()
         connection.block = connection.read_only_block = False

@@ -10,8 +10,10 @@ from psycopg.pq import Format
 from dbcore.statements import row_shape
 from dbcore_postgres.connection import Connection
 from dbcore_postgres.errors import decode_failure, style_failure
+from dbcore_postgres.values import ADAPTERS
 
 if TYPE_CHECKING:
+    from psycopg.adapt import AdaptersMap
     from psycopg.pq.abc import PGresult
 
 __all__ = ["columns_of", "format_of", "rows_of"]
@@ -37,8 +39,16 @@ def format_of(connection: Connection, result: PGresult) -> int:
         info = adapters.types.get(type_)
         if info is not None and info.array_oid == type_:
             types.add(info.oid)
-    known = adapters.get_loader
-    return TEXT if any(type_ in _TEXT_ONLY or known(type_, Format.BINARY) is None for type_ in types) else BINARY
+    return TEXT if any(type_ in _TEXT_ONLY or not _loads_binary(adapters, type_) for type_ in types) else BINARY
+
+
+def _loads_binary(adapters: AdaptersMap, type_: int) -> bool:
+    """Say whether binary is read as text would be: also where the user has registered a loader, for one of them."""
+    binary = adapters.get_loader(type_, Format.BINARY)
+    if binary is None:
+        return False
+    ours = binary is ADAPTERS.get_loader(type_, Format.BINARY)
+    return not ours or adapters.get_loader(type_, Format.TEXT) is ADAPTERS.get_loader(type_, Format.TEXT)
 
 
 def rows_of(connection: Connection, result: PGresult, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from dbcore.driver import Result
 from dbcore.errors import QueryError
 from dbcore.statements import blaming
 from dbcore_postgres.cancelling import COPY_STATES, abandon
-from dbcore_postgres.connection import IDLE, SESSION, Connection, use
+from dbcore_postgres.connection import IDLE, NAMES, NATIVE, SESSION, Connection, use
 from dbcore_postgres.errors import UNSENDABLE, Stale, not_a_parameter, to_error
 from dbcore_postgres.prepared import COPY_REFUSED, Key, Seen, deallocate
 from dbcore_postgres.results import columns_of, format_of, rows_of
@@ -34,11 +34,18 @@ T = TypeVar("T")
 Bound = tuple["Sequence[Buffer | None] | None", tuple[int, ...], "Sequence[int] | None"]
 """Parameters as the server gets them: values, types, formats."""
 
+RESTYLED = (
+    "DateStyle and IntervalStyle are set by a statement of their own: beside others in one trip, nobody could tell in "
+    "which style their results are written"
+)
+
 _AUTO: list[list[PyFormat]] = [[PyFormat.AUTO] * count for count in range(64)]
 
 
 def bind(connection: Connection, params: Sequence[Any]) -> Bound:
     """Turn parameters into what the server gets."""
+    if connection.marks & NATIVE:
+        connection.follow_adapters()
     if not params:
         return None, (), None
     transformer = connection.transformer
@@ -118,6 +125,8 @@ async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence
         made: list[Command] = []
         for key, values in bound:
             made += trip.commands(key, values, results.append)
+            if len(bound) > 1 and trip.seen[key].restyles:
+                raise QueryError(RESTYLED, sql=key[0])
         await trip.run([*trip.begin(), *made])
         return trip
 
@@ -186,7 +195,8 @@ async def script(connection: Connection, sql: str) -> None:
         raise QueryError("the script has a NUL character in it")
     await connection.quiet()
     use(connection)
-    connection.marks |= SESSION
+    connection.marks |= SESSION | NAMES
+    connection.altered = True
     begin, connection.pending = connection.pending, None
     text = sql.encode() if begin is None else begin + b"; " + sql.encode()
     try:
@@ -229,7 +239,7 @@ class Trip:
                 before = self._prepare(key, seen, types)
         self.seen[key] = seen
         if seen.changes_session:
-            connection.marks |= SESSION
+            connection.marks |= SESSION | NAMES if seen.renames else SESSION
         name = self._names.get(key, seen.name)
         if name is not None:
             return [*before, (partial(pgconn.send_query_prepared, name, values, formats, seen.format), take, True)]
@@ -252,9 +262,13 @@ class Trip:
 
     def done(self, *, surely: bool = True) -> None:
         """Note what the statements did to the prepared ones, or may have done: a cancellation may come too late."""
-        ended = any(seen.ends_prepared for seen in self.seen.values())
-        if ended or any(seen.alters for seen in self.seen.values()):
-            self._connection.prepared.forget_names(gone=ended and surely)
+        connection, every = self._connection, self.seen.values()
+        ended = any(seen.ends_prepared for seen in every)
+        altered = any(seen.alters for seen in every)
+        if ended or altered or (connection.altered and any(seen.ends_transaction for seen in every)):
+            connection.prepared.forget_names(gone=ended and surely)
+        if altered or connection.altered:
+            connection.altered = connection.pgconn.transaction_status != IDLE
 
     def _prepare(self, key: Key, seen: Seen, types: tuple[int, ...]) -> list[Command]:
         prepared, pgconn = self._connection.prepared, self._connection.pgconn

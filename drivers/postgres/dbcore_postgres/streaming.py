@@ -10,7 +10,7 @@ from psycopg import capabilities, pq
 
 from dbcore.driver import Result
 from dbcore_postgres.cancelling import abandon
-from dbcore_postgres.connection import ACTIVE, OK, SESSION, STREAM, Connection, use
+from dbcore_postgres.connection import ACTIVE, NAMES, OK, SESSION, STREAM, Connection, use
 from dbcore_postgres.prepared import Seen
 from dbcore_postgres.results import columns_of, rows_of
 from dbcore_postgres.statements import bind
@@ -35,7 +35,10 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     seen = Seen(sql)
     use(connection)
     if seen.changes_session:
-        connection.marks |= SESSION
+        connection.marks |= SESSION | NAMES
+    if seen.alters:
+        connection.prepared.forget_names(gone=False)
+        connection.altered = True
     begin, connection.pending = connection.pending, None
     savepoint = connection.block
     if savepoint:

@@ -6,7 +6,7 @@ import psycopg
 
 from dbcore.driver import Isolation
 from dbcore.errors import DbConnectionError, TransactionError, UsageError
-from dbcore_postgres.connection import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, OK, Connection
+from dbcore_postgres.connection import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, NATIVE, OK, Connection
 from dbcore_postgres.errors import to_error
 from dbcore_postgres.wire import simple
 
@@ -95,5 +95,9 @@ async def rollback(connection: Connection) -> None:
 
 
 def _over(connection: Connection) -> None:
+    if connection.altered or connection.marks & NATIVE:
+        # Who was prepared inside of the transaction knows types that are no more, or names of a `SET LOCAL`.
+        connection.prepared.forget_names(gone=False)
+        connection.altered = False
     connection.pending = None
     connection.block = connection.read_only_block = False

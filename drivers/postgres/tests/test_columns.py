@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import enum
 import json
+from decimal import Decimal
 from typing import Any, cast
 
 import psycopg
 import pytest
 from dbcore_postgres import Connection
+from dbcore_postgres.connection import touch
 from dbcore_postgres.statements import batch, execute_many, query, script
 from dbcore_postgres.streaming import stream
 from dbcore_postgres.transactions import rollback
 from postgres_connections import Proxy, changed, configured, connected, failure, rows, start
 from psycopg.pq import Format
 from psycopg.types.enum import EnumInfo, register_enum
+from psycopg.types.numeric import FloatLoader
 
 import dbcore as db
 from dbcore.errors import DecodeError
@@ -262,3 +265,17 @@ async def test_json_that_is_nested_too_deep_for_python_says_so(postgres_url: str
             assert "deep" in str(error)
             assert "cast it to text" in str(error)
         assert await rows(connection, "SELECT 1") == [(1,)]
+
+
+async def test_a_loader_of_the_users_holds_from_the_first_execution_to_the_last(postgres_url: str) -> None:
+    async with connected(postgres_url) as (hooks, connection):
+        touch(connection)
+        sql = "SELECT 1.5::numeric"
+        for _ in range(3):
+            assert await rows(connection, sql) == [(Decimal("1.5"),)]
+        connection.adapters.register_loader("numeric", FloatLoader)
+        for _ in range(4):
+            ((value,),) = await rows(connection, sql)
+            assert type(value) is float
+        await hooks.reset(connection)
+        assert await rows(connection, sql) == [(Decimal("1.5"),)]

@@ -234,3 +234,12 @@ async def test_text_goes_into_a_column_of_fixed_length(postgres_url: str) -> Non
         await script(connection, "CREATE TEMP TABLE marks (c char(3), n int)")
         assert await insert_many(connection, ("marks",), ["c", "n"], [("ab", 1), (None, 2)]) == 2
         assert await rows(connection, "SELECT c, n FROM marks") == [("ab ", 1), (None, 2)]
+
+
+@pytest.mark.parametrize("zone", ["+05", "UTC+3", "EST5EDT4,M3.2.0,M11.1.0"])
+async def test_a_time_zone_that_python_does_not_know_moves_nothing(postgres_url: str, zone: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        await script(connection, f"CREATE TEMP TABLE things (n timestamp); SET TIME ZONE '{zone}'")
+        error = await failure(insert_many(connection, ("things",), ["n"], [(NOW,)]))
+        assert "TimeZone is none that Python knows" in str(error)
+        assert await insert_many(connection, ("things",), ["n"], [(WALL,)]) == 1

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from dbcore_postgres import Connection
-from dbcore_postgres.connection import SESSION
+from dbcore_postgres.connection import NAMES, SESSION
 from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.statements import HAS_CLOSE, batch, execute_many, query, script
 from dbcore_postgres.transactions import commit, rollback
 from postgres_connections import Proxy, connected, failure, rows, start
 
+from dbcore.driver import Hooks
 from dbcore.errors import ConstraintError, QueryError, TransactionError
 
 
@@ -415,5 +417,90 @@ async def test_a_constraint_that_is_looked_at_in_the_end_refuses_whatever_was_se
             error = await failure(work())
             assert isinstance(error, ConstraintError)
             assert error.constraint == "once"
-            assert hooks.is_clean(connection) or connection.marks == SESSION
+            assert hooks.is_clean(connection) or connection.marks == SESSION | NAMES
         assert await rows(connection, "SELECT count(*) FROM later") == [(0,)]
+
+
+ZIP = "INSERT INTO zip VALUES ($1)"
+
+OTHERS = {
+    "search_path": ("SET search_path = other", "RESET search_path"),
+    "set_config": ("SELECT set_config('search_path', 'other', false)", "SET search_path = public"),
+    "temporary table": ("CREATE TEMP TABLE zip (code int)", "DROP TABLE pg_temp.zip"),
+    "transaction": ("BEGIN; SET LOCAL search_path = other", "COMMIT"),
+    "rollback": ("BEGIN; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK"),
+    "savepoint": ("BEGIN; SAVEPOINT s; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK TO s"),
+}
+
+
+@contextlib.asynccontextmanager
+async def zips(postgres_url: str) -> AsyncGenerator[tuple[Hooks[Connection], Connection], None]:
+    """A table of texts, and one of the same name in another schema with ints."""
+    async with connected(postgres_url) as (hooks, connection):
+        await script(connection, "CREATE TABLE zip (code text); CREATE SCHEMA other; CREATE TABLE other.zip (code int)")
+        try:
+            yield hooks, connection
+        finally:
+            await rollback(connection)
+            await query(connection, "ROLLBACK", ())
+            await script(connection, "RESET search_path; DROP SCHEMA other CASCADE; DROP TABLE public.zip")
+
+
+@pytest.mark.parametrize("what", OTHERS)
+async def test_what_a_name_means_is_found_anew_when_that_has_changed(postgres_url: str, what: str) -> None:
+    """A parameter would go on to be read by the type of the column that was meant before."""
+    change, back = OTHERS[what]
+    async with zips(postgres_url) as (_, connection):
+        for text in change.split("; "):
+            await query(connection, text, ())
+        for _ in range(3):
+            await query(connection, ZIP, ("01067",))
+        await query(connection, back, ())
+        await query(connection, ZIP, ("01067",))
+        assert await rows(connection, "SELECT code FROM public.zip") == [("01067",)]
+
+
+@pytest.mark.parametrize("change", ["SET search_path = other", "CREATE TEMP TABLE zip (code int)"])
+async def test_the_next_holder_has_its_own_names(postgres_url: str, change: str) -> None:
+    async with zips(postgres_url) as (hooks, connection):
+        await query(connection, change, ())
+        for _ in range(3):
+            await query(connection, ZIP, ("01067",))
+        await hooks.reset(connection)
+        await query(connection, ZIP, ("01067",))
+        assert await rows(connection, "SELECT code FROM public.zip") == [("01067",)]
+
+
+@pytest.mark.parametrize("end", [commit, rollback])
+async def test_what_a_transaction_of_ours_has_set_for_itself_ends_with_it(postgres_url: str, end: Any) -> None:
+    async with zips(postgres_url) as (_, connection):
+        await start(connection)
+        await query(connection, "SET LOCAL search_path = other", ())
+        for _ in range(3):
+            await query(connection, ZIP, ("01067",))
+        await end(connection)
+        await query(connection, ZIP, ("01067",))
+        assert await rows(connection, "SELECT code FROM public.zip") == [("01067",)]
+
+
+async def test_a_change_of_what_names_mean_keeps_nothing_from_being_prepared_afterwards(postgres_url: str) -> None:
+    async with zips(postgres_url) as (_, connection):
+        await start(connection)
+        await query(connection, "ALTER TABLE zip ALTER COLUMN code TYPE varchar", ())
+        await commit(connection)
+        for _ in range(3):
+            await start(connection)
+            await query(connection, ZIP, ("01067",))
+            await commit(connection)
+        assert await prepared(connection, "INTO zip") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["SET DateStyle = 'SQL, DMY'", "RESET ALL", "SELECT set_config('datestyle', 'SQL', true)"]
+)
+async def test_the_style_of_dates_is_not_set_beside_what_it_would_be_read_by(postgres_url: str, text: str) -> None:
+    async with connected(postgres_url) as (_, connection):
+        error = await failure(batch(connection, [("SELECT '2024-02-01'::date", ()), (text, ())]))
+        assert isinstance(error, QueryError)
+        assert "by a statement of their own" in str(error)
+        assert len(await batch(connection, [(text, ())])) == 1
