@@ -94,6 +94,11 @@ class Books:
         """Called by it when it is gone."""
         self.closing.discard(connection)
 
+    def altered(self) -> None:
+        """Called by one that has altered something: none of them knows any more what is in the database."""
+        for connection in self.live:
+            connection.outdated = True
+
     def look_for_lost(self) -> None:
         """Find the idle ones that the server has closed; asyncpg's pool finds them when it wants to lend them."""
         for connection in [each for each in self.live if each.is_closed()]:

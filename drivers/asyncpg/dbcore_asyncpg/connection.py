@@ -35,11 +35,13 @@ LOOP EXECUTE pg_catalog.format('DEALLOCATE %I', n); END LOOP; END$$;"""
 
 
 class Watcher(Protocol):
-    """Is told of the end of a connection, whoever brings it about."""
+    """Is told of the end of a connection, whoever brings it about, and of what concerns all of them."""
 
     def ending(self, connection: Connection) -> None: ...
 
     def ended(self, connection: Connection) -> None: ...
+
+    def altered(self) -> None: ...
 
 
 class Connection(Native):
@@ -49,9 +51,9 @@ class Connection(Native):
     """
 
     __slots__ = (
-        "block", "changed", "committing", "copied", "expired", "failed", "insisting", "open_stream",
-        "own_transaction", "read_only_block", "reset_mode", "retire_read_only", "retired", "running", "settled",
-        "watcher",
+        "altered", "block", "changed", "committing", "copied", "expired", "failed", "insisting", "open_stream",
+        "outdated", "own_transaction", "read_only_block", "renamed", "reset_mode", "retire_read_only", "retired",
+        "running", "settled", "watcher",
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -68,6 +70,12 @@ class Connection(Native):
         self.read_only_block = False
         self.failed = False
         """An error has doomed the transaction, or a statement of it was cancelled. asyncpg does not tell."""
+        self.altered = False
+        """Something was altered in the transaction that is open, and may be as it was at its end."""
+        self.renamed = False
+        """The session may mean other things by names than it did: a reset changes that again."""
+        self.outdated = False
+        """What is remembered of the schema, prepared statements too, is forgotten before the next use."""
         self.committing = False
         """Its COMMIT was sent: if the connection is lost now, nobody knows what became of it."""
         self.open_stream: object | None = None
@@ -88,8 +96,25 @@ class Connection(Native):
 
     async def prepared(self, sql: str) -> PreparedStatement[asyncpg.Record]:
         """Return the statement, out of asyncpg's cache if it is there, which `prepare` does not look at."""
+        if self.outdated:
+            self.forget_schema()
         # As asyncpg's own methods do. It is not for everybody, and so not in the stubs.
         return await self._prepare(sql, use_cache=True)  # type: ignore[attr-defined,no-any-return]  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType,reportUnknownVariableType]
+
+    def schema_changed(self) -> None:
+        """Have all of the pool prepare anew, each connection before its next use.
+
+        asyncpg's `reload_schema_state` does so at once, and closes what other tasks are about to run.
+        """
+        if self.watcher is not None:
+            self.watcher.altered()
+        self.outdated = True
+
+    def forget_schema(self) -> None:
+        """Forget what this connection remembers of it. No trip; nothing may be under way."""
+        self.outdated = False
+        self._drop_local_type_cache()  # type: ignore[attr-defined]  # as in `prepared`
+        self._drop_local_statement_cache()  # type: ignore[attr-defined]
 
     @property
     def itself(self) -> Connection:
@@ -108,6 +133,8 @@ class Connection(Native):
     def get_reset_query(self) -> str:
         """Return what asyncpg's pool sends when a connection is given back: nothing, unless `pool.reset` says so."""
         if self.reset_mode == "full" or (self.reset_mode == "tracked" and self.changed):
+            self.outdated = self.outdated or self.renamed
+            self.renamed = False
             return super().get_reset_query() + _BEYOND_ASYNCPGS
         return ""
 
@@ -173,6 +200,8 @@ class Connection(Native):
         """Make ready for the next holder what is not the server's."""
         self.changed = self.block = self.read_only_block = self.failed = self.own_transaction = False
         self.open_stream = None
+        if self.altered:  # in a transaction that was left open, and rolled back
+            self.altered, self.outdated = False, True
 
     async def close(self, *, timeout: float | None = None) -> None:
         """Close politely."""
@@ -207,7 +236,7 @@ def transaction_status(connection: Connection) -> TransactionStatus:
 
 def touch(connection: Connection) -> None:
     """Note that anything may have been done to the session."""
-    connection.changed = True
+    connection.changed = connection.renamed = True
 
 
 async def server_info(connection: Connection) -> ServerInfo:

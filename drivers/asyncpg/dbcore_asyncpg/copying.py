@@ -144,9 +144,9 @@ async def _describe(connection: Connection, sql: str) -> Sequence[Type]:
     types = [each.type for each in statement.get_attributes()]
     copied, numbers = connection.copied, tuple(type_.oid for type_ in types)
     if copied.setdefault(sql, numbers) != numbers:
-        await connection.reload_schema_state()
+        connection.forget_schema()
     if len(copied) > _REMEMBERED:
-        await connection.reload_schema_state()
+        connection.forget_schema()
         copied.clear()
     copied[sql] = numbers
     return types

@@ -40,11 +40,11 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
         try:
             result = await run(connection, _fetch, connection, sql, params)
         except STALE:
-            await connection.reload_schema_state()
+            connection.schema_changed()
             if connection.is_in_transaction():
                 raise
             result = await run(connection, _fetch, connection, sql, params)
-    await _forget(connection, text)
+    _note(connection, text)
     return result
 
 
@@ -71,10 +71,15 @@ async def _fetch(connection: Connection, sql: str, params: Sequence[Any]) -> Res
     return Result(columns, [], 0 if columns else count_of(statement.get_statusmsg()))
 
 
-async def _forget(connection: Connection, text: Text) -> None:
-    """After DDL everything is prepared anew, in the whole pool. No trip."""
-    if text.alters and not connection.is_closed():
-        await connection.reload_schema_state()
+def _note(connection: Connection, text: Text) -> None:
+    """After DDL everything is prepared anew, in the whole pool; and here when names mean something else."""
+    ends = text.ends_transaction and connection.altered
+    if text.alters or ends:
+        connection.schema_changed()
+    if text.renames:
+        connection.outdated = connection.renamed = True
+    if text.alters or text.renames or ends:
+        connection.altered = connection.is_in_transaction()
 
 
 def count_of(status: str | None) -> int:
@@ -120,7 +125,7 @@ async def script(connection: Connection, sql: str) -> None:
     """Run a text of several statements; all or nothing unless it has transaction statements of its own."""
     check_script(sql)
     use(connection)
-    connection.changed = True
+    connection.changed = connection.renamed = True
     await run(connection, connection.execute, sql)
-    if not connection.is_closed():
-        await connection.reload_schema_state()
+    connection.schema_changed()
+    connection.altered = connection.is_in_transaction()

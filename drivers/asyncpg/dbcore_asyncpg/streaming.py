@@ -29,6 +29,8 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     use(connection)
     if text.changes_session:
         connection.changed = True
+    if text.renames:
+        connection.outdated = connection.renamed = True
     own = not connection.is_in_transaction()
     this = connection.open_stream = object()
     connection.own_transaction = own

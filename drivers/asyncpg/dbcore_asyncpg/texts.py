@@ -40,6 +40,10 @@ _ANYWHERE = frozenset(
         "PG_TRY_ADVISORY_LOCK_SHARED", "SET_CONFIG", "TEMP", "TEMPORARY",
     }
 )  # fmt: skip
+# What changes the session in what names mean: another schema is searched first, a temporary table is in front.
+_RENAMING = frozenset({"AUTHORIZATION", "PG_TEMP", "ROLE", "SCHEMA", "SEARCH_PATH", "SET_CONFIG", "TEMP", "TEMPORARY"})
+_MAY_RENAME = frozenset({"DISCARD", "DO", "RESET"})
+_ENDING = frozenset({"ABORT", "COMMIT", "END", "ROLLBACK"})
 _ALTERING = frozenset({"ALTER", "CREATE", "DROP"})
 
 
@@ -51,6 +55,10 @@ class Text:
     changes_session: bool
     alters: bool
     """It may change the type of a column: what is prepared would go on to read and write the old one."""
+    renames: bool
+    """It changes, for the session or its transaction, which tables, functions and types names mean."""
+    ends_transaction: bool
+    """Or goes back to a savepoint: what was altered in it may be as it was."""
     counting: str | None
     """The statement with a row in its result for each row that it changed; `None` where that cannot be had."""
 
@@ -67,10 +75,13 @@ def _read(sql: str) -> Text:
     if first == "COPY":
         # asyncpg waits for ever for the end of one.
         raise QueryError("COPY cannot be run as a statement; use insert_many, or a copy_... method of the connection")
+    changes_session = first in _FIRST or not _ANYWHERE.isdisjoint(words)
     return Text(
         plain=first in _PLAIN,
-        changes_session=first in _FIRST or not _ANYWHERE.isdisjoint(words),
+        changes_session=changes_session,
         alters=first in _ALTERING,
+        renames=changes_session and (first in _MAY_RENAME or not _RENAMING.isdisjoint(words)),
+        ends_transaction=first in _ENDING,
         counting=_counting(sql, first, words),
     )
 

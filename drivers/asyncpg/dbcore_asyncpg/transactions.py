@@ -83,6 +83,9 @@ async def rollback(connection: Connection) -> None:
 
 
 def _over(connection: Connection) -> None:
+    if connection.altered:
+        connection.altered = False
+        connection.schema_changed()
     connection.block = connection.read_only_block = False
 
 

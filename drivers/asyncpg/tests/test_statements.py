@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -349,3 +350,74 @@ async def test_misuse_of_asyncpg_itself_is_a_usage_error(postgres_url: str) -> N
             await connection.native.fetch("SELECT 1", 5)
         assert isinstance(to_error(caught.value), db.UsageError)
     assert to_error(ZeroDivisionError()) is None
+
+
+ZIP = "INSERT INTO zip VALUES ($1)"
+
+OTHERS = {
+    "search_path": ("SET search_path = other", "RESET search_path"),
+    "set_config": ("SELECT set_config('search_path', 'other', false)", "SET search_path = public"),
+    "temporary table": ("CREATE TEMP TABLE zip (code int)", "DROP TABLE pg_temp.zip"),
+    "transaction": ("BEGIN; SET LOCAL search_path = other", "COMMIT"),
+    "rollback": ("BEGIN; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK"),
+    "savepoint": ("BEGIN; SAVEPOINT s; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK TO s"),
+}
+
+
+def opened(postgres_url: str, max_size: int) -> db.Database:
+    url = postgres_url.replace("postgresql:", "postgresql+asyncpg:", 1)
+    return db.open({"url": url, "pool": {"max_size": max_size}})
+
+
+@contextlib.asynccontextmanager
+async def zips(postgres_url: str) -> AsyncGenerator[db.Database, None]:
+    """A table of texts, and one of the same name in another schema with ints; and one connection."""
+    async with opened(postgres_url, max_size=1) as database:
+        await database.execute_script("CREATE TABLE zip (code text); CREATE SCHEMA other")
+        await database.execute("CREATE TABLE other.zip (code int)")
+        try:
+            yield database
+        finally:
+            await database.execute_script("DROP SCHEMA other CASCADE; DROP TABLE zip")
+
+
+@pytest.mark.parametrize("what", OTHERS)
+async def test_what_a_name_means_is_found_anew_when_that_has_changed(postgres_url: str, what: str) -> None:
+    """A parameter would go on to be read by the type of the column that was meant before."""
+    change, back = OTHERS[what]
+    async with zips(postgres_url) as database:
+        async with database.connection() as connection:
+            for text in change.split("; "):
+                await connection.execute(text)
+            for _ in range(3):
+                await connection.execute(ZIP, [1067])
+            await connection.execute(back)
+            await connection.execute(ZIP, ["01067"])
+            assert await connection.fetch_all("SELECT code FROM public.zip", into=str) == ["01067"]
+        await database.execute("TRUNCATE zip")
+
+
+@pytest.mark.parametrize("change", ["SET search_path = other", "CREATE TEMP TABLE zip (code int)"])
+async def test_the_next_holder_has_its_own_names(postgres_url: str, change: str) -> None:
+    async with zips(postgres_url) as database:
+        async with database.connection() as connection:
+            await connection.execute(change)
+            for _ in range(3):
+                await connection.execute(ZIP, [1067])
+        await database.execute(ZIP, ["01067"])
+        assert await database.fetch_all("SELECT code FROM zip", into=str) == ["01067"]
+
+
+async def test_ddl_of_one_task_harms_no_statement_of_another(postgres_url: str) -> None:
+    async with opened(postgres_url, max_size=4) as database:
+
+        async def read(number: int) -> None:
+            for turn in range(60):
+                sql = f"SELECT $1::int + {turn % 7}"
+                assert await database.fetch_value(sql, [number]) == number + turn % 7
+
+        async def alter() -> None:
+            for _ in range(15):
+                await database.execute_script("CREATE TABLE dbcore_altered (a int); DROP TABLE dbcore_altered")
+
+        await asyncio.gather(alter(), *map(read, range(3)))
