@@ -29,6 +29,7 @@ from dbcore.loan import BEFORE, Loan
 from dbcore.places import frame_at, outside
 from dbcore.pool import Pool, PoolOps, Release
 from dbcore.querying import Querying
+from dbcore.refusals import time_span
 from dbcore.registry import find_driver
 from dbcore.stats import Holder, Stats
 from dbcore.transaction import Transaction
@@ -87,46 +88,46 @@ class Database(Querying[Any]):
         loop = asyncio.get_running_loop()
         share = access.driver.share
         sharing = share(access.config) if share is not None and access.config.share_trips else None
-        self._starting = loop.create_future()
+        self._starting = starting = loop.create_future()
         # A task of its own: `stop` ends it and not the caller, and a caller that is cancelled twice leaves it be.
         self._opening = opening = loop.create_task(self._open_pool())
         try:
             pool = await asyncio.shield(opening)
             if access.stopped:  # meanwhile, by somebody else
                 raise asyncio.CancelledError  # noqa: TRY301  # as if that had come in time
+            ops = _ops(pool)
+            access.opened(ops, loop)
+            self._raw = self._raw_ops(ops)
+            self._trips = Trips(access, sharing, loop)
         except asyncio.CancelledError:
-            await asyncio.shield(access.spawn(self._call_off(opening)))
+            ending = access.spawn(self._call_off(opening))
+            ending.add_done_callback(lambda _: self._start_is_over(starting))  # also if it never comes to begin
+            await asyncio.shield(ending)
             task = asyncio.current_task()
             if access.stopped and task is not None and not task.cancelling():
                 raise access.closed() from None
             raise
-        except Exception as error:
-            self._start_is_over()
-            access.fail_to_connect(error)
-        ops = _ops(pool)
-        access.opened(ops, loop)
-        self._raw = self._raw_ops(ops)
-        self._trips = Trips(access, sharing, loop)
+        except BaseException as error:
+            self._start_is_over(starting)
+            if isinstance(error, Exception):
+                access.fail_to_connect(error)
+            raise
         _started.add(self)
-        self._start_is_over()
+        self._start_is_over(starting)
 
     async def _open_pool(self) -> Pool[Any]:
         return await self._access.driver.start_pool(self._access.config)
 
     async def _call_off(self, opening: asyncio.Task[Pool[Any]]) -> None:
         """End a start; a pool that is ready all the same is stopped."""
-        try:
-            if not opening.cancelling():  # once: it has things to put away
-                opening.cancel()
-            await asyncio.wait([opening])
-            if not opening.cancelled() and opening.exception() is None:
-                await opening.result().stop()
-        finally:
-            self._start_is_over()
+        if not opening.cancelling():  # once: it has things to put away
+            opening.cancel()
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            await opening.result().stop()
 
-    def _start_is_over(self) -> None:
-        if self._starting is not None:
-            self._starting.set_result(None)
+    def _start_is_over(self, starting: asyncio.Future[None]) -> None:
+        starting.set_result(None)
         self._starting = self._opening = None
 
     async def stop(self) -> None:
@@ -181,6 +182,8 @@ class Database(Querying[Any]):
         `timeout` in seconds covers waiting, connecting and checking; `None` means `pool.checkout_timeout`. Raises
         `PoolTimeout`, `PoolExhausted`, `PoolDeadlock`, `PoolClosed`, or what the connect failed with.
         """
+        if timeout is not None:
+            timeout = time_span(timeout)
         # Made here, for the call of a constructor would be a thirtieth of an empty checkout.
         connection = _new(Connection)
         connection._access = self._access

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from numbers import Real
 
 from dbcore.errors import PoolClosed, UsageError
 
@@ -25,12 +26,15 @@ def forked(name: str) -> UsageError:
 
 def time_span(timeout: float) -> float:
     """The timeout of a checkout, in seconds; 0 or less is "now or never". Raises `UsageError` for what is no number."""
-    if type(timeout) not in (int, float) or timeout != timeout:
+    span = math.nan
+    if isinstance(timeout, Real) and not isinstance(timeout, bool):
+        try:
+            span = float(timeout)
+        except OverflowError:
+            span = math.inf
+    if math.isnan(span):
         raise UsageError(f"timeout is a number of seconds (math.inf: no limit), not {timeout!r}")
-    try:
-        return float(timeout)
-    except OverflowError:
-        return math.inf
+    return span
 
 
 def wrong_loop(name: str, own: asyncio.AbstractEventLoop) -> UsageError:

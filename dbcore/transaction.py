@@ -56,6 +56,7 @@ class Transaction(Generic[C]):
         "_doomed_by",
         "_ended",
         "_isolation",
+        "_lost_by",
         "_owned",
         "_read_only",
         "_task_name",
@@ -78,6 +79,8 @@ class Transaction(Generic[C]):
         self._timeout = timeout
         self._depth = 0
         self._doomed_by: BaseException | None = None
+        self._lost_by: DbConnectionError | None = None
+        """What the rollback of a savepoint inside failed with, where that is the end of the connection."""
         self._ended = False
         self._task_name = ""
 
@@ -164,11 +167,6 @@ class Transaction(Generic[C]):
 
     async def _say(self, sql: str) -> None:
         await self._connection._query_alone(sql, sql, (), None)
-
-    @property
-    def _lost_by(self) -> DbConnectionError | None:
-        """What has doomed it, where that is the end of the connection."""
-        return self._doomed_by if isinstance(self._doomed_by, DbConnectionError) else None
 
     # -- end -----------------------------------------------------------------------------------------------------------
 
@@ -280,6 +278,8 @@ class Transaction(Generic[C]):
         self._connection._refusing = reason
         for level in (*self._connection._levels, self):
             level._doom(error)
+            if reason is FAILED and isinstance(error, DbConnectionError):
+                level._lost_by = error
 
     async def _roll_back_through(self, native: C) -> None:
         """Roll back this level; where that fails, or nobody waits for it, all of the transaction.

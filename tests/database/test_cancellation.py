@@ -216,6 +216,25 @@ async def test_a_connection_lost_as_a_savepoint_is_rolled_back_is_what_later_sta
 
 
 @virtual
+async def test_a_connection_error_of_something_else_is_not_taken_for_the_end_of_this_connection() -> None:
+    script, gate = Script(), Gate()
+    script.query.then(passes(), passes(), waits(gate))
+    elsewhere = db.DbConnectionError("another database is away", retryable=True)
+    async with db.open("scripted://", driver=scripted_driver(script)) as database, database.connection() as connection:
+        with pytest.raises(db.TransactionError, match="nothing was committed"):
+            async with connection.transaction():
+                with contextlib.suppress(db.DbConnectionError):
+                    async with connection.transaction():
+                        other = asyncio.create_task(connection.execute("slow"))
+                        await settled()
+                        raise elsewhere
+                gate.open()
+                assert await other == 0
+                with pytest.raises(db.UsageError, match="another task was at work in it"):
+                    await connection.execute("write")
+
+
+@virtual
 async def test_a_rollback_that_takes_too_long_is_one_of_our_errors() -> None:
     script = Script()
     script.query.then(passes(), hangs())

@@ -186,6 +186,42 @@ async def test_what_a_start_that_is_cancelled_in_every_turn_leaves_behind_the_st
 
 
 @virtual
+async def test_a_start_that_every_task_is_cancelled_with_keeps_no_stop_waiting() -> None:
+    script = Script()
+    script.connect.always(hangs())
+    database = db.open("scripted://", driver=scripted_driver(script))
+    task = asyncio.create_task(database.start())
+    await settled()
+    task.cancel()
+    await asyncio.sleep(0)
+    for other in other_tasks():
+        other.cancel()
+    await database.stop()
+    assert task.cancelled()
+
+
+@virtual
+async def test_a_start_that_fails_with_whatever_it_is_may_be_tried_again() -> None:
+    class Exit(BaseException):
+        """As test runners and signal handlers have them."""
+
+    driver = scripted_driver(Script())
+    starts: list[db.Config[Any]] = []
+
+    async def start_pool(config: db.Config[Any]) -> Any:
+        starts.append(config)
+        if len(starts) == 1:
+            raise Exit
+        return await driver.start_pool(config)
+
+    database = db.open("scripted://", driver=replace(driver, start_pool=start_pool))
+    with pytest.raises(Exit):
+        await database.start()
+    await database.start()
+    await database.stop()
+
+
+@virtual
 async def test_a_start_that_is_cancelled_leaves_the_other_starter_to_it() -> None:
     gate = Gate()
     script = Script()

@@ -52,8 +52,8 @@ class Connection(Native):
 
     __slots__ = (
         "altered", "block", "changed", "committing", "copied", "expired", "failed", "insisting", "open_stream",
-        "outdated", "own_transaction", "read_only_block", "renamed", "reset_mode", "retire_read_only", "retired",
-        "running", "settled", "watcher",
+        "outdated", "own_transaction", "read_only_block", "renamed", "renaming", "reset_mode", "retire_read_only",
+        "retired", "running", "settled", "watcher",
     )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -72,6 +72,8 @@ class Connection(Native):
         """An error has doomed the transaction, or a statement of it was cancelled. asyncpg does not tell."""
         self.altered = False
         """Something was altered in the transaction that is open, and may be as it was at its end."""
+        self.renaming = False
+        """Names mean something else in the transaction that is open, and perhaps not at its end."""
         self.renamed = False
         """The session may mean other things by names than it did: a reset changes that again."""
         self.outdated = False
@@ -102,17 +104,19 @@ class Connection(Native):
         return await self._prepare(sql, use_cache=True)  # type: ignore[attr-defined,no-any-return]  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType,reportUnknownVariableType]
 
     def schema_changed(self) -> None:
-        """Have all of the pool prepare anew, each connection before its next use.
+        """Have all of the pool prepare anew: this connection at once, each other one before its next use.
 
-        asyncpg's `reload_schema_state` does so at once, and closes what other tasks are about to run.
+        asyncpg's `reload_schema_state` does so with all at once, and closes what other tasks are about to run.
         """
         if self.watcher is not None:
             self.watcher.altered()
-        self.outdated = True
+        self.forget_schema()
 
     def forget_schema(self) -> None:
         """Forget what this connection remembers of it. No trip; nothing may be under way."""
         self.outdated = False
+        if self.is_closed():
+            return
         self._drop_local_type_cache()  # type: ignore[attr-defined]  # as in `prepared`
         self._drop_local_statement_cache()  # type: ignore[attr-defined]
 
@@ -133,8 +137,9 @@ class Connection(Native):
     def get_reset_query(self) -> str:
         """Return what asyncpg's pool sends when a connection is given back: nothing, unless `pool.reset` says so."""
         if self.reset_mode == "full" or (self.reset_mode == "tracked" and self.changed):
-            self.outdated = self.outdated or self.renamed
-            self.renamed = False
+            if self.renamed:
+                self.renamed = False
+                self.forget_schema()
             return super().get_reset_query() + _BEYOND_ASYNCPGS
         return ""
 
@@ -200,8 +205,9 @@ class Connection(Native):
         """Make ready for the next holder what is not the server's."""
         self.changed = self.block = self.read_only_block = self.failed = self.own_transaction = False
         self.open_stream = None
-        if self.altered:  # in a transaction that was left open, and rolled back
-            self.altered, self.outdated = False, True
+        if self.altered or self.renaming:  # in a transaction that was left open, and rolled back
+            self.altered = self.renaming = False
+            self.outdated = True
 
     async def close(self, *, timeout: float | None = None) -> None:
         """Close politely."""
@@ -237,6 +243,8 @@ def transaction_status(connection: Connection) -> TransactionStatus:
 def touch(connection: Connection) -> None:
     """Note that anything may have been done to the session."""
     connection.changed = connection.renamed = True
+    if connection.outdated and not connection.running:
+        connection.forget_schema()
 
 
 async def server_info(connection: Connection) -> ServerInfo:

@@ -38,7 +38,7 @@ STALE = (native.InvalidCachedStatementError, native.InvalidSQLStatementNameError
 
 _ARGUMENT = re.compile(r"query argument \$(\d+)(?: in element #(\d+) )?")
 """Where asyncpg says which parameter it could not encode; the only place that has it."""
-_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)(?=$|, column |: )", re.MULTILINE)
 
 
 def is_transient(sqlstate: str | None) -> bool:

@@ -73,13 +73,14 @@ async def _fetch(connection: Connection, sql: str, params: Sequence[Any]) -> Res
 
 def _note(connection: Connection, text: Text) -> None:
     """After DDL everything is prepared anew, in the whole pool; and here when names mean something else."""
-    ends = text.ends_transaction and connection.altered
-    if text.alters or ends:
+    ends = text.ends_transaction
+    if text.alters or (ends and connection.altered):
         connection.schema_changed()
-    if text.renames:
-        connection.outdated = connection.renamed = True
-    if text.alters or text.renames or ends:
         connection.altered = connection.is_in_transaction()
+    if text.renames or (ends and connection.renaming):
+        connection.forget_schema()
+        connection.renamed = True
+        connection.renaming = connection.is_in_transaction()
 
 
 def count_of(status: str | None) -> int:

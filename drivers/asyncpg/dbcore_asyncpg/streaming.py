@@ -30,7 +30,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     if text.changes_session:
         connection.changed = True
     if text.renames:
-        connection.outdated = connection.renamed = True
+        connection.outdated = connection.renamed = connection.renaming = True
     own = not connection.is_in_transaction()
     this = connection.open_stream = object()
     connection.own_transaction = own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,8 +42,10 @@ _ANYWHERE = frozenset(
     }
 )  # fmt: skip
 # What changes the session in what names mean: another schema is searched first, a temporary table is in front.
-_RENAMING = frozenset({"AUTHORIZATION", "PG_TEMP", "ROLE", "SCHEMA", "SEARCH_PATH", "SET_CONFIG", "TEMP", "TEMPORARY"})
-_MAY_RENAME = frozenset({"DISCARD", "DO", "RESET"})
+_RENAMING = frozenset({"AUTHORIZATION", "PG_TEMP", "ROLE", "SCHEMA", "SEARCH_PATH", "TEMP", "TEMPORARY"})
+_MAY_RENAME = frozenset({"DISCARD", "DO"})
+_SET_CONFIG = re.compile(r"set_config(?!\s*\(\s*'(?!search_path|role|session_authorization)[\w.]+'\s*,)", re.IGNORECASE)
+"""One that names no setting, or one of those."""
 _ENDING = frozenset({"ABORT", "COMMIT", "END", "ROLLBACK"})
 _ALTERING = frozenset({"ALTER", "CREATE", "DROP"})
 
@@ -80,13 +83,22 @@ def _read(sql: str) -> Text:
         plain=first in _PLAIN,
         changes_session=changes_session,
         alters=first in _ALTERING,
-        renames=changes_session and (first in _MAY_RENAME or not _RENAMING.isdisjoint(words)),
+        renames=changes_session and _renames(sql, first, words),
         ends_transaction=first in _ENDING,
         counting=_counting(sql, first, words),
     )
 
 
 _remembered = lru_cache(maxsize=_TEXTS)(_read)
+
+
+def _renames(sql: str, first: str, words: tuple[str, ...]) -> bool:
+    return (
+        first in _MAY_RENAME
+        or not _RENAMING.isdisjoint(words)
+        or (first == "RESET" and "ALL" in words)
+        or _SET_CONFIG.search(sql) is not None
+    )
 
 
 def _counting(sql: str, first: str, words: tuple[str, ...]) -> str | None:

@@ -84,8 +84,10 @@ async def rollback(connection: Connection) -> None:
 
 def _over(connection: Connection) -> None:
     if connection.altered:
-        connection.altered = False
         connection.schema_changed()
+    elif connection.renaming:
+        connection.forget_schema()
+    connection.altered = connection.renaming = False
     connection.block = connection.read_only_block = False
 
 

@@ -162,7 +162,9 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
             self.styles, self.transformer = styles, Transformer(self)
 
     def follow_adapters(self) -> None:
-        """Look anew which loaders and dumpers there are: a user of psycopg's connection may have registered some."""
+        """Look anew which loaders and dumpers there are, where psycopg's interface may have registered some."""
+        if not self.marks & NATIVE:
+            return
         self.transformer = Transformer(self)
         self.prepared.forget_formats()
 

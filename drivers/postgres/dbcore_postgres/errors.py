@@ -58,7 +58,7 @@ _CURES = {
 _STALE_PLAN = "RevalidateCachedQuery"
 """The function of the server that finds the result of a prepared statement changed by DDL; a name of its source code,
 which is not translated. Its SQLSTATE (0A000) has many other meanings."""
-_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)", re.MULTILINE)
+_COPY_LINE = re.compile(r"^COPY .*?, line (\d+)(?=$|, column |: )", re.MULTILINE)
 
 
 class LostInTransaction(psycopg.OperationalError):

@@ -55,8 +55,10 @@ _ANYWHERE = frozenset(
     }
 )
 # Statements that change what names mean to the session: another schema is searched, a temporary table is in front.
-_RENAMING = frozenset({"SEARCH_PATH", "SCHEMA", "ROLE", "AUTHORIZATION", "SET_CONFIG", "TEMP", "TEMPORARY", "PG_TEMP"})
-_MAY_RENAME = frozenset({"DISCARD", "DO", "RESET"})
+_RENAMING = frozenset({"AUTHORIZATION", "PG_TEMP", "ROLE", "SCHEMA", "SEARCH_PATH", "TEMP", "TEMPORARY"})
+_MAY_RENAME = frozenset({"DISCARD", "DO"})
+_SET_CONFIG = re.compile(r"set_config(?!\s*\(\s*'(?!search_path|role|session_authorization)[\w.]+'\s*,)", re.IGNORECASE)
+"""One that names no setting, or one of those."""
 _ENDS_TRANSACTION = frozenset({"ABORT", "COMMIT", "END", "ROLLBACK"})
 _ENDS_PREPARED = frozenset({"DEALLOCATE", "DISCARD"})
 _ALTERS = frozenset({"ALTER", "CREATE", "DROP"})
@@ -116,7 +118,12 @@ class Seen:
             raise QueryError(_ENCODING_REFUSED)
         self.ends_prepared = first in _ENDS_PREPARED and "ALL" in words
         """It ends all prepared statements of the session, ours too."""
-        self.renames = self.changes_session and (first in _MAY_RENAME or not _RENAMING.isdisjoint(words))
+        self.renames = self.changes_session and (
+            first in _MAY_RENAME
+            or not _RENAMING.isdisjoint(words)
+            or (first == "RESET" and "ALL" in words)
+            or _SET_CONFIG.search(sql) is not None
+        )
         """It changes, for the session or its transaction, which tables, functions and types names mean."""
         self.alters = first in _ALTERS or self.renames
         """It may change the type of a column; what is prepared would go on to read parameters by the old one."""

@@ -44,8 +44,6 @@ _AUTO: list[list[PyFormat]] = [[PyFormat.AUTO] * count for count in range(64)]
 
 def bind(connection: Connection, params: Sequence[Any]) -> Bound:
     """Turn parameters into what the server gets."""
-    if connection.marks & NATIVE:
-        connection.follow_adapters()
     if not params:
         return None, (), None
     transformer = connection.transformer
@@ -67,6 +65,8 @@ async def query(connection: Connection, sql: str, params: Sequence[Any]) -> Resu
     """Run one statement: one trip. From its second time on a text is prepared."""
     if connection.ending is not None:
         await connection.quiet()
+    if connection.marks & NATIVE:
+        connection.follow_adapters()
     bound = bind(connection, params)
     key = (sql, bound[1])
     seen = connection.prepared.get(key)
@@ -113,6 +113,7 @@ async def _query(connection: Connection, key: Key, bound: Bound) -> Result:
 async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Result]:
     """Run several statements in one trip, all or nothing. An error has the text of the one that failed."""
     await connection.quiet()
+    connection.follow_adapters()
     bound: list[tuple[Key, Bound]] = []
     results: list[PGresult] = []
     decoded: list[Result] = []
@@ -147,6 +148,7 @@ async def batch(connection: Connection, statements: Sequence[tuple[str, Sequence
 async def execute_many(connection: Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
     """Run one statement for each row in one trip, all or nothing; return the rows affected."""
     await connection.quiet()
+    connection.follow_adapters()
     bound = _alike(_bind_rows(connection, rows))
     if not bound:
         return 0
@@ -255,7 +257,7 @@ class Trip:
                 _forget(self._connection, stale)
                 raise stale.__cause__ or stale from None
             raise
-        except asyncio.CancelledError:
+        except (Exception, asyncio.CancelledError):
             self.done(surely=False)
             raise
         self.done()

@@ -31,6 +31,7 @@ async def stream(connection: Connection, sql: str, params: Sequence[Any], size: 
     transaction, so a savepoint is set there first: one trip before the stream, and one after it.
     """
     await connection.quiet()
+    connection.follow_adapters()
     values, types, formats = bind(connection, params)
     seen = Seen(sql)
     use(connection)

@@ -504,3 +504,25 @@ async def test_the_style_of_dates_is_not_set_beside_what_it_would_be_read_by(pos
         assert isinstance(error, QueryError)
         assert "by a statement of their own" in str(error)
         assert len(await batch(connection, [(text, ())])) == 1
+
+
+async def test_a_setting_that_names_nothing_keeps_what_is_prepared(postgres_url: str) -> None:
+    texts = ["SELECT set_config('app.tenant', $1, true)", "SET LOCAL work_mem = '8MB'", "RESET work_mem"]
+    async with connected(postgres_url) as (_, connection):
+        for text in ["SELECT 1", "SELECT 2", *texts]:
+            await start(connection)
+            await query(connection, text, ("one",) if "$1" in text else ())
+            await rows(connection, "SELECT 'kept'")
+            await commit(connection)
+        asked = "SELECT name FROM pg_prepared_statements WHERE statement = $1"
+        assert await rows(connection, asked, "SELECT 'kept'") == [("_db1",)]
+
+
+async def test_what_was_prepared_in_a_trip_that_failed_is_found_anew(postgres_url: str) -> None:
+    look = "SELECT code FROM zip WHERE code = $1"
+    async with zips(postgres_url) as (_, connection):
+        await query(connection, look, ("1",))
+        alter = "ALTER TABLE zip ALTER COLUMN code TYPE int USING code::int"
+        await failure(batch(connection, [(alter, ()), (look, ("5",)), ("SELECT 1/0", ())]))
+        for _ in range(3):
+            assert await rows(connection, look, "01067") == []

@@ -282,7 +282,8 @@ class Connection(aiosqlite.Connection):
             try:
                 await undo(self)
             finally:
-                self.ending = None
+                if self.ending is asyncio.current_task():
+                    self.ending = None
 
         self.ending = ending = self.loop.create_task(behind())
         ending.add_done_callback(look_at_failure)

@@ -28,20 +28,17 @@ def is_clean(connection: Connection) -> bool:
         or connection.broken
         or connection.changed
         or connection.tainted
-        or (connection.touched and (connection.home.reset != "transaction" or _begins_by_itself(connection)))
+        or (connection.touched and connection.home.reset != "transaction")
         or connection.parted
         or connection.lane.owner is connection
     ):
         return False
+    native = connection.native
     try:
-        return not connection.native.in_transaction
+        # A holder may have set `isolation_level`: what the next one writes would not be committed.
+        return not native.in_transaction and native.isolation_level is None
     except sqlite3.ProgrammingError:  # closed behind our back
         return False
-
-
-def _begins_by_itself(connection: Connection) -> bool:
-    """Say whether a holder has set `isolation_level`: what the next one writes would not be committed."""
-    return connection.native.isolation_level is not None
 
 
 def touch(connection: Connection) -> None:
@@ -57,6 +54,8 @@ async def ping(connection: Connection) -> None:
 async def reset(connection: Connection) -> None:
     """Make the connection as if it were new; one that cannot be is left unclean, and the pool replaces it."""
     await connection.quiet()
+    if not connection.is_open:
+        return
     mode = connection.home.reset
     if mode == "transaction":
         connection.changed = connection.tainted = False
@@ -99,7 +98,7 @@ def _reset(
         native.set_trace_callback(None)
     if native.in_transaction:
         native.execute("ROLLBACK")
-    if connection.touched:  # whatever the mode: see `_begins_by_itself`
+    if connection.touched:  # whatever the mode: see `is_clean`
         native.isolation_level = None  # commits what is open, so never before the rollback
     if touched and _has_open_statements(native):
         return False

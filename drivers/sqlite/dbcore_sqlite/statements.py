@@ -213,18 +213,21 @@ def _patient_script(native: Native, statements: Sequence[str], connection: Conne
 
     That is outside of a transaction, and at its COMMIT. Inside of one, whoever holds the lock may wait for it.
     """
-    deadline = time.monotonic() + connection.settings.busy_timeout
-    pause = 0.0005
     begun = False
     """The transaction has only begun: it holds nothing that anybody waits for."""
     for statement in statements:
+        deadline: float | None = None
+        pause = 0.0005
         while True:
             try:
                 _script(native, [statement])
                 break
             except sqlite3.OperationalError as error:
                 may_wait = begun or not native.in_transaction or look(statement).ends
-                if not may_wait or not is_busy(error) or time.monotonic() > deadline or connection.is_unwanted:
+                now = time.monotonic()
+                if deadline is None:
+                    deadline = now + connection.settings.busy_timeout
+                if not may_wait or not is_busy(error) or now > deadline or connection.is_unwanted:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, 0.025)

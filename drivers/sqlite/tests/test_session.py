@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any, Literal
@@ -262,3 +263,21 @@ async def test_a_temporary_table_that_counts_costs_no_connection(tmp_path: Path)
         async with held(pool) as again:
             assert again is connection
             assert await value(again, "SELECT count(*) FROM sqlite_temp_master WHERE name = 't'") == 0
+
+
+@pytest.mark.parametrize("mode", ["transaction", "tracked", "full"])
+async def test_a_native_connection_that_was_closed_is_replaced(
+    tmp_path: Path, mode: Literal["transaction", "tracked", "full"], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sqlite_pool(tmp_path, {"max_size": 1, "reset": mode}) as pool:
+        for whole in (True, False):
+            async with held(pool) as connection:
+                touch(connection)
+                if whole:
+                    await connection.close()
+                else:
+                    await asyncio.to_thread(connection.native.close)  # it waits for its threads
+            async with held(pool) as other:
+                assert other is not connection
+                assert await value(other, "SELECT 1") == 1
+    assert "raised" not in caplog.text
