@@ -24,7 +24,7 @@ def forked(name: str) -> UsageError:
     )
 
 
-def time_span(timeout: float) -> float:
+def time_span(timeout: object) -> float:
     """The timeout of a checkout, in seconds; 0 or less is "now or never". Raises `UsageError` for what is no number."""
     span = math.nan
     if isinstance(timeout, Real) and not isinstance(timeout, bool):

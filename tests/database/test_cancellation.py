@@ -220,16 +220,17 @@ async def test_a_connection_error_of_something_else_is_not_taken_for_the_end_of_
     script, gate = Script(), Gate()
     script.query.then(passes(), passes(), waits(gate))
     elsewhere = db.DbConnectionError("another database is away", retryable=True)
+    others: list[asyncio.Task[int]] = []
     async with db.open("scripted://", driver=scripted_driver(script)) as database, database.connection() as connection:
         with pytest.raises(db.TransactionError, match="nothing was committed"):
             async with connection.transaction():
                 with contextlib.suppress(db.DbConnectionError):
                     async with connection.transaction():
-                        other = asyncio.create_task(connection.execute("slow"))
+                        others.append(asyncio.create_task(connection.execute("slow")))
                         await settled()
                         raise elsewhere
                 gate.open()
-                assert await other == 0
+                assert await asyncio.gather(*others) == [0]
                 with pytest.raises(db.UsageError, match="another task was at work in it"):
                     await connection.execute("write")
 
