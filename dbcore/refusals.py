@@ -27,7 +27,7 @@ def forked(name: str) -> UsageError:
 def time_span(timeout: object) -> float:
     """The timeout of a checkout, in seconds; 0 or less is "now or never". Raises `UsageError` for what is no number."""
     span = math.nan
-    if isinstance(timeout, Real) and type(timeout) is not bool:
+    if type(timeout) is not bool and isinstance(timeout, Real):
         try:
             span = float(timeout)
         except OverflowError:
