@@ -126,7 +126,7 @@ class Access(Generic[C]):
         if admit is None:
             return None, timeout
         now = asyncio.get_running_loop().time
-        limit = self.config.pool.checkout_timeout if timeout is None else refusals.time_span(timeout)
+        limit = self.config.pool.checkout_timeout if timeout is None else timeout
         began = now()
         try:
             gate = await admit(limit)

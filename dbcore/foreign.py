@@ -57,5 +57,4 @@ def _in_child() -> None:
         hold._cut_off(FORKED)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # inside the library
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_in_child)

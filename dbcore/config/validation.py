@@ -206,7 +206,7 @@ def _report(
             problems.add(place / key, "required, and not set", f"Set {key}.")
             continue
         where = given[key].place if key else place
-        text = _mask("; ".join(dict.fromkeys(map(_text, details))), model, given)
+        text = _without_secrets("; ".join(dict.fromkeys(map(_text, details))), model, given)
         problems.add(where, text, _cure(key, text, details[0], known))
 
 
@@ -233,7 +233,7 @@ def _cure(key: str, text: str, detail: ErrorDetails, known: Mapping[str, tuple[s
     return f"{what}, or leave the key out for the default, {default!r}." if shown else f"{what}."
 
 
-def _mask(text: str, model: type[Settings], given: Mapping[str, Given]) -> str:
+def _without_secrets(text: str, model: type[Settings], given: Mapping[str, Given]) -> str:
     """A validator's own words, unless they hold a secret that was given to it.
 
     To blot that out alone would tell it, where it is a word that anybody can guess from the others.

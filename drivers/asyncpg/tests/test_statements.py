@@ -17,6 +17,7 @@ from asyncpg import InterfaceError
 from dbcore_asyncpg.casting import Casts, Fitter, in_common, with_casts
 from dbcore_asyncpg.errors import to_error
 from dbcore_asyncpg.texts import read
+from postgres_names import OTHERS, ZIP
 
 import dbcore as db
 
@@ -350,18 +351,6 @@ async def test_misuse_of_asyncpg_itself_is_a_usage_error(postgres_url: str) -> N
             await connection.native.fetch("SELECT 1", 5)
         assert isinstance(to_error(caught.value), db.UsageError)
     assert to_error(ZeroDivisionError()) is None
-
-
-ZIP = "INSERT INTO zip VALUES ($1)"
-
-OTHERS = {
-    "search_path": ("SET search_path = other", "RESET search_path"),
-    "set_config": ("SELECT set_config('search_path', 'other', false)", "SET search_path = public"),
-    "temporary table": ("CREATE TEMP TABLE zip (code int)", "DROP TABLE pg_temp.zip"),
-    "transaction": ("BEGIN; SET LOCAL search_path = other", "COMMIT"),
-    "rollback": ("BEGIN; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK"),
-    "savepoint": ("BEGIN; SAVEPOINT s; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK TO s"),
-}
 
 
 def opened(postgres_url: str, max_size: int) -> db.Database:

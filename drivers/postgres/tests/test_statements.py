@@ -14,6 +14,7 @@ from dbcore_postgres.prepared import Prepared
 from dbcore_postgres.statements import HAS_CLOSE, batch, execute_many, query, script
 from dbcore_postgres.transactions import commit, rollback
 from postgres_connections import Proxy, connected, failure, rows, start
+from postgres_names import OTHERS, ZIP
 
 from dbcore.driver import Hooks
 from dbcore.errors import ConstraintError, QueryError, TransactionError
@@ -419,18 +420,6 @@ async def test_a_constraint_that_is_looked_at_in_the_end_refuses_whatever_was_se
             assert error.constraint == "once"
             assert hooks.is_clean(connection) or connection.marks == SESSION | NAMES
         assert await rows(connection, "SELECT count(*) FROM later") == [(0,)]
-
-
-ZIP = "INSERT INTO zip VALUES ($1)"
-
-OTHERS = {
-    "search_path": ("SET search_path = other", "RESET search_path"),
-    "set_config": ("SELECT set_config('search_path', 'other', false)", "SET search_path = public"),
-    "temporary table": ("CREATE TEMP TABLE zip (code int)", "DROP TABLE pg_temp.zip"),
-    "transaction": ("BEGIN; SET LOCAL search_path = other", "COMMIT"),
-    "rollback": ("BEGIN; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK"),
-    "savepoint": ("BEGIN; SAVEPOINT s; ALTER TABLE zip ALTER COLUMN code TYPE int USING 1", "ROLLBACK TO s"),
-}
 
 
 @contextlib.asynccontextmanager

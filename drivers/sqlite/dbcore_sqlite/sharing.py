@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,7 +18,7 @@ from dbcore_sqlite.settings import SqliteSettings
 from dbcore_sqlite.statements import run_one
 from dbcore_sqlite.values import encode
 from dbcore_sqlite.words import look
-from dbcore_sqlite.worker import Job, Native
+from dbcore_sqlite.worker import Job, Native, Patience
 
 __all__ = ["SharedTrip", "interrupt", "may", "run", "share"]
 
@@ -71,22 +70,17 @@ class SharedTrip:
     ) -> Result | BaseException | None:
         if isinstance(params, Exception):
             return params
-        deadline: float | None = None
-        pause = 0.0005
+        patience: Patience | None = None
         while self._unwanted != len(self._outcomes):
             try:
                 return run_one(native, sql, params)
             except sqlite3.OperationalError as error:
                 if self._unwanted >= 0 and code_of(error) == sqlite3.SQLITE_INTERRUPT:
                     return None
-                now = time.monotonic()
-                if deadline is None:
-                    deadline = now + self._connection.settings.busy_timeout
-                if not is_busy(error) or now > deadline or job.cancelled:
+                patience = patience or Patience(self._connection.settings.busy_timeout)
+                # Where another process keeps all readers out, nobody behind this one would fare better.
+                if not is_busy(error) or job.cancelled or not patience.wait():
                     return error
-                # Another process keeps all readers out, so nobody behind this one would fare better.
-                time.sleep(pause)
-                pause = min(pause * 2, 0.025)
             except Exception as error:  # whatever it is: the neighbours have no part in it
                 return error
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from dbcore_sqlite.connection import Connection
 from dbcore_sqlite.errors import code_of, is_busy, name_of, to_error
 from dbcore_sqlite.values import encode, encode_rows
 from dbcore_sqlite.words import SYNTAX, Kind, look
-from dbcore_sqlite.worker import Native
+from dbcore_sqlite.worker import Native, Patience
 
 __all__ = [
     "batch",
@@ -216,21 +215,16 @@ def _patient_script(native: Native, statements: Sequence[str], connection: Conne
     begun = False
     """The transaction has only begun: it holds nothing that anybody waits for."""
     for statement in statements:
-        deadline: float | None = None
-        pause = 0.0005
+        patience: Patience | None = None
         while True:
             try:
                 _script(native, [statement])
                 break
             except sqlite3.OperationalError as error:
                 may_wait = begun or not native.in_transaction or look(statement).ends
-                now = time.monotonic()
-                if deadline is None:
-                    deadline = now + connection.settings.busy_timeout
-                if not may_wait or not is_busy(error) or now > deadline or connection.is_unwanted:
+                patience = patience or Patience(connection.settings.busy_timeout)
+                if not may_wait or not is_busy(error) or connection.is_unwanted or not patience.wait():
                     raise
-            time.sleep(pause)
-            pause = min(pause * 2, 0.025)
         begun = look(statement).first == "BEGIN"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from dbcore.errors import DbConnectionError
 from dbcore_sqlite.bell import Bell
 
-__all__ = ["Job", "Native", "Worker", "no_thread", "start"]
+__all__ = ["Job", "Native", "Patience", "Worker", "no_thread", "start"]
 
 
 class Native(sqlite3.Connection):
@@ -136,6 +136,24 @@ def _undo(native: Native, begin: tuple[str, ...]) -> None:
         native.execute("ROLLBACK")
     if len(begin) > 1:  # that of a transaction that only reads; a pragma may be set though it was interrupted
         native.execute("PRAGMA query_only = 0")
+
+
+class Patience:
+    """How long a worker waits for a lock that another process holds, from the first time that it was in the way."""
+
+    __slots__ = ("_deadline", "_pause")
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+        self._pause = 0.0005
+
+    def wait(self) -> bool:
+        """Sleep for a while, longer each time; or say that there has been enough of that."""
+        if time.monotonic() > self._deadline:
+            return False
+        time.sleep(self._pause)
+        self._pause = min(self._pause * 2, 0.025)
+        return True
 
 
 class Worker:
